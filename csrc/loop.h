@@ -1,0 +1,86 @@
+/* One watched loop: when it polls, when it runs, and every iteration that was long.
+
+   The loop's own thread writes the marks, without any lock and without the GIL; the watchdog reads them.
+   An iteration runs from the return of one poll to the entry of the next. The first one begins at attach
+   (uvloop runs callbacks before its first poll), the last one ends at detach (after loop.stop() or SystemExit
+   there may be no further poll). */
+#ifndef LW_LOOP_H
+#define LW_LOOP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "os/alarm.h"
+#include "os/clock.h"
+
+enum {
+    LW_LOOP_HISTOGRAM = 24, /* entries: powers of two from 1 us to 8 s */
+    LW_LOOP_FINISHED = 128, /* long iterations that wait for the watchdog, a power of two */
+};
+
+/* An iteration of at least the threshold that has ended. */
+typedef struct lw_iteration {
+    uint64_t number;
+    uint64_t start_ns;
+    uint64_t end_ns;
+    uint64_t callbacks;
+    bool allowed;
+} lw_iteration;
+
+/* What a loop's thread rings when it leaves its poll. Shared by all loops of one watchdog. */
+typedef struct lw_bell {
+    _Atomic bool armed;  /* the alarm is set, or the watchdog is awake, or it is gone for good */
+    lw_alarm *alarm;     /* borrowed from the watchdog */
+    uint64_t patrol_ns;  /* how long after leaving the poll it rings */
+} lw_bell;
+
+/* Cumulative figures. Written by the loop's thread; the watchdog may read one while it is behind another. */
+typedef struct lw_loop_counters {
+    _Atomic uint64_t iterations;
+    _Atomic uint64_t busy_ns;
+    _Atomic uint64_t stalls;
+    _Atomic uint64_t stalled_ns;
+    _Atomic uint64_t longest_ns;
+    _Atomic uint64_t lost;
+    _Atomic uint64_t lost_ns;
+    _Atomic uint64_t histogram[LW_LOOP_HISTOGRAM];
+} lw_loop_counters;
+
+typedef struct lw_loop_marks {
+    /* written by the loop's thread, read by the watchdog */
+    _Atomic uint64_t iteration;  /* number of the current or, while polling, the last one */
+    _Atomic uint64_t started_ns; /* when it started */
+    _Atomic bool polling;
+    /* the loop's thread only */
+    uint64_t version;         /* context version when the iteration started */
+    uint64_t allowed_ns;      /* time inside allowed() in this iteration, up to allowed_since_ns */
+    uint64_t allowed_since_ns;
+    unsigned allowed_depth;
+    /* constants between attach and detach */
+    uint64_t threshold_ns;
+    const volatile uint64_t *context_version; /* of this thread's state; borrowed from the interpreter */
+    uint64_t versions_per_callback;           /* how far one callback moves it on this kind of loop */
+    lw_bell *bell;                            /* borrowed from the watchdog */
+
+    lw_loop_counters counters;
+    /* a ring with one writer (the loop's thread) and one reader (the watchdog) */
+    _Atomic uint64_t finished_written;
+    _Atomic uint64_t finished_read;
+    lw_iteration finished[LW_LOOP_FINISHED];
+} lw_loop_marks;
+
+/* The poll is entered: the iteration has ended at `now`. On the loop's thread, with or without the GIL. */
+void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now);
+
+/* The poll has returned: an iteration starts at `now`. On the loop's thread, with or without the GIL. */
+void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now);
+
+/* The next finished long iteration, oldest first; false when there is none. On the watchdog's thread. */
+bool lw_loop_take_finished(lw_loop_marks *marks, lw_iteration *out);
+
+/* Enter and leave a block whose stalls are accepted; they nest. On the loop's thread. */
+void lw_loop_allow(lw_loop_marks *marks, uint64_t now);
+void lw_loop_disallow(lw_loop_marks *marks, uint64_t now);
+
+#endif

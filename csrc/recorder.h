@@ -1,0 +1,88 @@
+/* JSON Lines out (docs/recording.md): to a file, to a queue in memory, or to both.
+
+   Records are formatted into a buffer in memory (lw_recorder_*), without any system call, and go out with
+   lw_recorder_flush: so the watchdog may format under its lock and write without it. A disk that is full or
+   gone costs the records meanwhile, which are counted, never the program. The buffer is bounded as well.
+
+   Used by one thread, the watchdog's; only lw_recorder_take may be called from any other. */
+#ifndef LW_RECORDER_H
+#define LW_RECORDER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "intern.h"
+#include "loop.h"
+#include "status.h"
+
+typedef struct lw_recorder lw_recorder;
+
+typedef struct lw_recorder_options {
+    const char *directory; /* borrowed during create only; NULL: no file */
+    const char *header;    /* JSON members for the header, `"a": 1, "b": 2`, without braces; copied */
+    uint64_t pid, parent_pid;
+    uint64_t part_bytes;   /* a part that has reached this size is followed by a new one */
+    uint32_t parts;        /* how many parts are kept, at least 2 */
+    bool queue;            /* keep records in memory for lw_recorder_take */
+    size_t queue_bytes;    /* at most so many; what does not fit is dropped and counted */
+} lw_recorder_options;
+
+typedef struct lw_stack_count {
+    uint32_t stack;
+    uint32_t samples;
+} lw_stack_count;
+
+/* A stall to be written, ended or still running. */
+typedef struct lw_stall_record {
+    uint32_t loop;
+    lw_iteration iteration; /* end_ns: the moment of writing while it runs */
+    uint32_t samples, torn, omitted;
+    const lw_stack_count *stacks; /* borrowed */
+    size_t stack_count;
+} lw_stall_record;
+
+typedef struct lw_loop_record {
+    uint32_t loop;
+    const char *kind, *poll, *thread; /* borrowed; thread: UTF-8 or WTF-8 */
+    uint64_t thread_number;
+    uint64_t at_ns;
+    uint32_t part; /* as in lw_code: 1 + the part it was written to */
+} lw_loop_record;
+
+typedef struct lw_summary_record {
+    uint32_t loop;
+    uint64_t at_ns;
+    bool running;
+    uint64_t watched_ns, busy_ns, iterations, stalls, stalled_ns, longest_ns, lost, lost_ns;
+    uint64_t samples, torn, unsampled, sampling_ns;
+    uint64_t histogram[LW_LOOP_HISTOGRAM];
+} lw_summary_record;
+
+/* The file, when there is to be one, is created here: "<directory>/<pid>-<unix ms>.jsonl". LW_SYSTEM with errno
+   when it cannot be: the caller may go on without (directory = NULL) or not at all. */
+lw_status lw_recorder_create(lw_recorder **out, const lw_recorder_options *options, lw_intern *intern);
+void lw_recorder_destroy(lw_recorder *recorder); /* accepts NULL; does not flush */
+
+/* Append one record, preceded by those it refers to that this part does not have yet (loop, stacks, frames,
+   codes). A record that does not fit into the buffer is dropped whole and counted. */
+void lw_recorder_open(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall);
+void lw_recorder_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall);
+void lw_recorder_summary(lw_recorder *recorder, lw_loop_record *loop, const lw_summary_record *summary);
+void lw_recorder_reset(lw_recorder *recorder); /* the intern table was cleared */
+void lw_recorder_end(lw_recorder *recorder, uint64_t now);
+
+/* Write out what is buffered, to the file and to the queue; begin a new part when this one is full. A record is
+   never split between parts. After a failure to write, a later flush begins at a line of its own, so that one
+   torn line is all that a reader meets. */
+void lw_recorder_flush(lw_recorder *recorder, uint64_t now);
+
+/* Records that could not be kept, so far. */
+uint64_t lw_recorder_dropped(const lw_recorder *recorder);
+
+/* Move up to `size` bytes of whole lines from the queue to `into`; returns how many, 0 when there are none.
+   Any thread. The queue begins with the header; when records had to be dropped from it, a `dropped` record stands
+   in their place. */
+size_t lw_recorder_take(lw_recorder *recorder, char *into, size_t size);
+
+#endif

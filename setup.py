@@ -1,0 +1,60 @@
+"""The extension; everything else stands in pyproject.toml."""
+
+from __future__ import annotations
+
+import glob
+import os
+import sys
+import sysconfig
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+if sysconfig.get_config_var("Py_GIL_DISABLED"):
+    sys.exit("loopwatch: free-threaded Python is not supported yet: install it with a Python that has the GIL")
+
+_SYSTEM = {"linux": "linux", "darwin": "darwin", "win32": "windows"}.get(sys.platform)
+if _SYSTEM is None:
+    sys.exit(f"loopwatch: {sys.platform} is not supported: Linux, macOS and Windows are")
+
+# csrc/os holds one file per job and system; "posix" serves Linux and macOS, "none" whoever lacks the thing.
+_OS_FILES = {
+    "linux": ["alarm_linux", "clock_posix", "file_posix", "import_slot_linux", "memory_linux", "thread_linux"],
+    "darwin": ["alarm_darwin", "clock_posix", "file_posix", "import_slot_none", "memory_darwin", "thread_darwin"],
+    "windows": ["alarm_windows", "clock_windows", "file_windows", "import_slot_none", "memory_windows", "thread_windows"],
+}
+
+_SOURCES = [
+    "src/loopwatch/_core.pyx",
+    *sorted(glob.glob("csrc/*.c")),
+    *sorted(glob.glob("csrc/cpython/*.c")),
+    *(f"csrc/os/{name}.c" for name in _OS_FILES[_SYSTEM]),
+]
+
+if _SYSTEM == "windows":
+    _COMPILE = ["/std:c11", "/experimental:c11atomics"]
+    _LINK: list[str] = []
+else:
+    _COMPILE = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden", "-Wno-unused-parameter"]
+    _LINK = []
+    if os.environ.get("LOOPWATCH_SANITIZE"):  # for example address,undefined
+        _flag = "-fsanitize=" + os.environ["LOOPWATCH_SANITIZE"]
+        _COMPILE += [_flag, "-fno-omit-frame-pointer"]
+        _LINK += [_flag]
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "loopwatch._core",
+                _SOURCES,
+                include_dirs=["csrc"],
+                depends=glob.glob("csrc/**/*.h", recursive=True),
+                extra_compile_args=_COMPILE,
+                extra_link_args=_LINK,
+            )
+        ],
+        language_level=3,
+        build_dir="build/cython",
+    )
+)
