@@ -1,0 +1,47 @@
+"""The interpreter matrix: `nox -s tests-3.13`, `nox -s sdist`. For one interpreter `make test` is enough.
+
+These sessions install loopwatch as a user gets it (a wheel, not editable), so they notice files that the
+package forgot.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.sessions = ["tests", "sdist"]
+# Not every interpreter brings ensurepip, and virtualenv does without.
+nox.options.default_venv_backend = "virtualenv"
+
+VERSIONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
+SMOKE = """
+import asyncio, loopwatch, time
+async def main():
+    time.sleep(0.05)
+with loopwatch.watching(threshold=0.010) as watch:
+    asyncio.run(main())
+assert len(watch.stalls) == 1, watch.stalls
+"""
+
+
+@nox.session(python=VERSIONS)
+def tests(session: nox.Session) -> None:
+    """All tests against the installed package."""
+    session.install("-q", ".[test]")
+    session.run("pytest", "-q", *session.posargs)
+
+
+@nox.session(python=VERSIONS[0])
+def sdist(session: nox.Session) -> None:
+    """The sdist builds a wheel in an environment of its own, and that wheel watches a loop."""
+    dist = Path("build", "dist")
+    shutil.rmtree(dist, ignore_errors=True)
+    session.install("-q", "build")
+    # Without --sdist/--wheel, build makes the wheel from the unpacked sdist.
+    session.run("python", "-m", "build", "-o", str(dist), silent=True)
+    session.install("-q", *(str(wheel) for wheel in dist.glob("*.whl")))
+    session.cd(session.create_tmp())
+    session.run("python", "-c", SMOKE)
+    session.run("loopwatch", "--version")
