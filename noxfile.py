@@ -11,7 +11,7 @@ from pathlib import Path
 
 import nox
 
-nox.options.sessions = ["tests", "sdist"]
+nox.options.sessions = ["tests"]
 # Not every interpreter brings ensurepip, and virtualenv does without.
 nox.options.default_venv_backend = "virtualenv"
 
@@ -33,7 +33,7 @@ def tests(session: nox.Session) -> None:
     session.run("pytest", "-q", *session.posargs)
 
 
-@nox.session(python=VERSIONS[0])
+@nox.session(python=VERSIONS)
 def sdist(session: nox.Session) -> None:
     """The sdist builds a wheel in an environment of its own, and that wheel watches a loop."""
     dist = Path("build", "dist")

@@ -141,8 +141,7 @@ def extension_built() -> bool:
 def set_up(extras: list[str]) -> None:
     project = digest([ROOT / "pyproject.toml"])
     sources = digest(
-        [ROOT / "setup.py", *(ROOT / "csrc").rglob("*.[ch]"), *(ROOT / "src" / "loopwatch").glob("*.px[di]")]
-        + list((ROOT / "src" / "loopwatch").glob("*.pyx"))
+        [ROOT / "setup.py", *(ROOT / "csrc").rglob("*.[ch]"), *(ROOT / "src" / "loopwatch").glob("*.p[xy][xd]")]
     )
     stamp = read_stamp()
     interpreter = [str(Path(sys.executable).resolve()), sys.version]
