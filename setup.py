@@ -19,9 +19,37 @@ if _SYSTEM is None:
 
 # csrc/os holds one file per job and system; "posix" serves Linux and macOS, "none" whoever lacks the thing.
 _OS_FILES = {
-    "linux": ["alarm_linux", "clock_posix", "file_posix", "import_slot_linux", "memory_linux", "thread_linux"],
-    "darwin": ["alarm_darwin", "clock_posix", "file_posix", "import_slot_none", "memory_darwin", "thread_darwin"],
-    "windows": ["alarm_windows", "clock_windows", "file_windows", "import_slot_none", "memory_windows", "thread_windows"],
+    "linux": [
+        "alarm_linux",
+        "clock_linux",
+        "descriptor_posix",
+        "file_posix",
+        "import_slot_linux",
+        "import_symbol_posix",
+        "memory_linux",
+        "thread_linux",
+        "thread_posix",
+    ],
+    "darwin": [
+        "alarm_darwin",
+        "clock_darwin",
+        "descriptor_posix",
+        "file_posix",
+        "import_slot_none",
+        "import_symbol_posix",
+        "memory_darwin",
+        "thread_darwin",
+        "thread_posix",
+    ],
+    "windows": [
+        "alarm_windows",
+        "clock_windows",
+        "file_windows",
+        "import_slot_none",
+        "import_symbol_windows",
+        "memory_windows",
+        "thread_windows",
+    ],
 }
 
 _SOURCES = [

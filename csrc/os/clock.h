@@ -1,4 +1,4 @@
-/* Time. One file per system: clock_posix.c, clock_windows.c. */
+/* Time. One file per system: clock_linux.c, clock_darwin.c, clock_windows.c. */
 #ifndef LW_OS_CLOCK_H
 #define LW_OS_CLOCK_H
 

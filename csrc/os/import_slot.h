@@ -1,5 +1,6 @@
 /* The dynamic-link slot through which one shared object calls a function of another.
-   import_slot_linux.c (ELF: DT_JMPREL and DT_RELA, with RELRO), import_slot_none.c elsewhere. */
+   import_slot_linux.c (ELF: DT_JMPREL and DT_RELA, with RELRO), import_slot_none.c elsewhere; looking up
+   a symbol: import_symbol_posix.c, import_symbol_windows.c. */
 #ifndef LW_OS_IMPORT_SLOT_H
 #define LW_OS_IMPORT_SLOT_H
 
@@ -16,6 +17,7 @@ typedef struct lw_import_slot {
 lw_status lw_import_slot_find(const void *inside, const char *symbol, lw_import_slot *out);
 
 /* Let the slot lead to `function` from now on (a single aligned store: callers see the old or the new).
+   One thread at a time: slots may share a page whose protection is changed for a moment.
    LW_SYSTEM when the page cannot be made writable; nothing has changed then. */
 lw_status lw_import_slot_point(const lw_import_slot *slot, void *function);
 

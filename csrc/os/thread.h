@@ -1,4 +1,5 @@
-/* Threads and locks. One file per system: thread_linux.c, thread_darwin.c, thread_windows.c. */
+/* Threads and locks. thread_posix.c has what Linux and macOS share; the rest is in thread_linux.c,
+   thread_darwin.c, thread_windows.c. */
 #ifndef LW_OS_THREAD_H
 #define LW_OS_THREAD_H
 
@@ -30,6 +31,9 @@ void lw_thread_join(lw_thread *thread);
    LW_UNSUPPORTED where the system has no such thing: descriptors are then the process's own, and their
    users must check whose they are (lw_memory, lw_file do). */
 lw_status lw_thread_isolate(void);
+
+/* Whether the calling thread has such a table. */
+bool lw_thread_isolated(void);
 
 /* The system's number of the calling thread (gettid), as in /proc/self/task. */
 uint64_t lw_thread_number(void);

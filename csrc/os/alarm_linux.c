@@ -1,0 +1,109 @@
+/* A POSIX timer that signals one thread, and that thread waits for the signal: no handler, no descriptor.
+
+   The signal is a real-time one that the program has no handler for. It is thread-directed, so nobody else ever
+   sees it. The other way round is possible: while we wait, the kernel may give us one of that number that was
+   meant for the process as a whole. Such a one is handed on. */
+#define _GNU_SOURCE
+#include "alarm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "thread.h"
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid /* glibc has no public name for it */
+#endif
+
+struct lw_alarm {
+    timer_t timer;    /* owned */
+    sigset_t signals; /* just the one */
+};
+
+/* From the top, since programs count up from SIGRTMIN. */
+static int choose_signal(void)
+{
+    struct sigaction action;
+
+    for (int number = SIGRTMAX; number >= SIGRTMIN; number--) {
+        if (sigaction(number, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
+            action.sa_handler == SIG_DFL) {
+            return number;
+        }
+    }
+    return SIGRTMAX;
+}
+
+/* Wait for one signal, at most `timeout` (NULL: for ever); false when none came. */
+static bool take(lw_alarm *alarm, const struct timespec *timeout)
+{
+    siginfo_t info;
+
+    int number = sigtimedwait(&alarm->signals, &info, timeout);
+    if (number < 0) {
+        return false;
+    }
+    if (info.si_code != SI_TIMER || info.si_value.sival_ptr != alarm) {
+        /* To the main thread, which is where the kernel tries first. */
+        syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), number, &info);
+    }
+    return true;
+}
+
+lw_status lw_alarm_open(lw_alarm **out)
+{
+    struct sigevent event;
+
+    lw_alarm *alarm = malloc(sizeof *alarm);
+    if (alarm == NULL) {
+        return LW_NO_MEMORY;
+    }
+    int number = choose_signal();
+    sigemptyset(&alarm->signals);
+    sigaddset(&alarm->signals, number);
+
+    memset(&event, 0, sizeof event);
+    event.sigev_notify = SIGEV_THREAD_ID;
+    event.sigev_signo = number;
+    event.sigev_value.sival_ptr = alarm;
+    event.sigev_notify_thread_id = (int)lw_thread_number();
+    if (timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) != 0) {
+        free(alarm);
+        return LW_SYSTEM;
+    }
+    *out = alarm;
+    return LW_OK;
+}
+
+void lw_alarm_close(lw_alarm *alarm)
+{
+    static const struct timespec at_once = {0, 0};
+
+    if (alarm == NULL) {
+        return;
+    }
+    timer_delete(alarm->timer);
+    while (take(alarm, &at_once)) { /* a ring that is still pending would be a stranger to the next alarm */
+    }
+    free(alarm);
+}
+
+void lw_alarm_set(lw_alarm *alarm, uint64_t after_ns)
+{
+    struct itimerspec when = {{0, 0}, {0, 0}};
+
+    uint64_t after = after_ns == 0 ? 1 : after_ns; /* 0 would take the alarm off */
+    when.it_value.tv_sec = (time_t)(after / 1000000000u);
+    when.it_value.tv_nsec = (long)(after % 1000000000u);
+    timer_settime(alarm->timer, 0, &when, NULL);
+}
+
+void lw_alarm_wait(lw_alarm *alarm)
+{
+    take(alarm, NULL);
+}

@@ -1,0 +1,44 @@
+#include "descriptor.h"
+
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "thread.h"
+
+lw_status lw_descriptor_adopt(lw_descriptor *descriptor, int number)
+{
+    struct stat status;
+
+    if (fstat(number, &status) != 0) {
+        return LW_SYSTEM;
+    }
+    descriptor->number = number;
+    descriptor->shared = !lw_thread_isolated();
+    descriptor->device = status.st_dev;
+    descriptor->inode = status.st_ino;
+    return LW_OK;
+}
+
+bool lw_descriptor_check(const lw_descriptor *descriptor)
+{
+    struct stat status;
+
+    if (!descriptor->shared) {
+        return true;
+    }
+    if (fstat(descriptor->number, &status) == 0 && status.st_dev == descriptor->device &&
+        status.st_ino == descriptor->inode) {
+        return true;
+    }
+    errno = EBADF;
+    return false;
+}
+
+void lw_descriptor_close(lw_descriptor *descriptor)
+{
+    if (lw_descriptor_check(descriptor)) {
+        close(descriptor->number);
+    }
+    descriptor->number = -1;
+}
