@@ -1,0 +1,28 @@
+"""Settings as people write them. Both halves use it, so it imports the standard library only."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from loopwatch.errors import ConfigError
+
+_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "": 1e-3}
+_DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([^\W\d_]*)\s*", re.ASCII | re.IGNORECASE)
+_MICRO = str.maketrans("µμ", "uu")
+ACCEPTED = "10ms, 1.5s, 250us, or a bare number of milliseconds"
+
+
+def parse_duration(text: str) -> float:
+    """Seconds from a duration such as ``10ms``, ``1.5s``, ``250us``, ``2min`` or ``2`` (milliseconds).
+
+    Never negative. `ConfigError` in one line that names what is accepted.
+    """
+    match = _DURATION.fullmatch(text.translate(_MICRO))
+    unit = _UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise ConfigError(f"{text!r} is not a duration", f"write {ACCEPTED}")
+    seconds = float(match[1]) * unit
+    if not math.isfinite(seconds):
+        raise ConfigError(f"{text!r} is too long for a duration", f"write {ACCEPTED}")
+    return seconds

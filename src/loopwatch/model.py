@@ -1,0 +1,267 @@
+"""The nouns of a recording: frames, stacks, stalls, loops, processes. A leaf, standard library only.
+
+Both halves speak in these: the watched process hands `Stall` objects to its user, the reports are made from
+`Run` (see `loopwatch.analysis.run`). Durations are seconds and points in time Unix seconds, both as floats,
+unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+# Whose code a frame is: the user's own, an installed package's, the standard library's, the event loop's.
+Kind = Literal["app", "library", "stdlib", "loop"]
+
+# How a stall stands:
+#   ended    its end is known, its duration exact
+#   running  it lasts still; its duration is that so far
+#   gone     it lasted until the process was gone; its duration is that up to the last record
+#   cut      it has ended, but the record of its end is not there; its duration is at least this
+State = Literal["ended", "running", "gone", "cut"]
+
+# The functions of a loop that run callbacks: what stands further out than these is not part of any callback.
+_RUNNERS = frozenset({"run", "run_forever", "run_until_complete", "_run_once", "_run"})
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A place in the code. `line` is 0 where the code has none; columns count UTF-8 bytes from 0."""
+
+    file: str
+    function: str
+    line: int = 0
+    end_line: int = 0
+    column: int | None = None
+    end_column: int | None = None
+    kind: Kind = "app"
+
+    @property
+    def runs_callbacks(self) -> bool:
+        """Whether this is the event loop itself, calling into what it was given."""
+        return self.kind == "loop" and self.function.rpartition(".")[2] in _RUNNERS
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stack:
+    """A stack as its innermost frame on top of the stack below it, so that stacks share what they have in common.
+
+    Equal stacks are equal and hash alike whichever process they come from. The three frames that tell where a
+    stall belongs are worked out once, when the stack is made: each looks only at the callback, that is at the
+    frames further in than the innermost one that is the loop's own `_run`.
+    """
+
+    frame: Frame
+    parent: Stack | None = field(default=None, repr=False)
+    depth: int = field(init=False)
+    own: Frame | None = field(init=False, repr=False)  # innermost frame of the user's own code
+    library: Frame | None = field(init=False, repr=False)  # outermost frame of a library
+    first: Frame | None = field(init=False, repr=False)  # outermost frame of any kind
+    _hash: int = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        frame, outer = self.frame, self.parent
+        put = object.__setattr__
+        put(self, "depth", outer.depth + 1 if outer else 1)
+        put(self, "_hash", hash((outer._hash if outer else 0, frame)))
+        if frame.runs_callbacks:
+            outer = None
+        if frame.kind == "app":
+            put(self, "own", frame)
+        else:
+            put(self, "own", outer.own if outer else None)
+        library = outer.library if outer else None
+        put(self, "library", frame if library is None and frame.kind == "library" else library)
+        first = outer.first if outer else None
+        put(self, "first", frame if first is None and not frame.runs_callbacks else first)
+
+    @property
+    def place(self) -> Frame:
+        """The frame that a stall with this stack is put down to: the user's own, else the outermost of a library,
+        else the outermost of anything."""
+        return self.own or self.library or self.first or self.frame
+
+    def walk(self) -> Iterator[Frame]:
+        """The frames, innermost first."""
+        node: Stack | None = self
+        while node is not None:
+            yield node.frame
+            node = node.parent
+
+    @property
+    def frames(self) -> tuple[Frame, ...]:
+        """The frames, outermost first."""
+        return tuple(self.walk())[::-1]
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Stack):
+            return NotImplemented
+        if self._hash != other._hash or self.depth != other.depth:
+            return False
+        mine: Stack | None = self
+        theirs: Stack | None = other
+        while mine is not None and theirs is not None:  # a loop: stacks are deeper than Python likes to recurse
+            if mine is theirs:
+                return True
+            if mine.frame != theirs.frame:
+                return False
+            mine, theirs = mine.parent, theirs.parent
+        return mine is theirs
+
+
+@dataclass(frozen=True, slots=True)
+class Stall:
+    """One iteration of an event loop that lasted at least the threshold.
+
+    `start` is in Unix seconds, `duration` in seconds. `callbacks` is how many callbacks the loop ran in it.
+    `stacks` are the stacks seen, each with its number of samples, most first; `samples` counts them all,
+    `omitted` those whose stack was not kept and `torn` those that had to be thrown away.
+    """
+
+    start: float
+    duration: float
+    callbacks: int = 0
+    samples: int = 0
+    stacks: tuple[tuple[Stack, int], ...] = ()
+    torn: int = 0
+    omitted: int = 0
+    allowed: bool = False
+    state: State = "ended"
+    pid: int = 0
+    thread: str = ""
+    loop: int = 0
+    iteration: int = 0
+
+    @property
+    def duration_ms(self) -> float:
+        """Its length in milliseconds."""
+        return self.duration * 1e3
+
+    @property
+    def end(self) -> float:
+        """When it ended, or how far it is known, in Unix seconds."""
+        return self.start + self.duration
+
+    @property
+    def running(self) -> bool:
+        """Whether it lasts still."""
+        return self.state == "running"
+
+    @property
+    def place(self) -> Frame | None:
+        """Where it comes from: the place that most samples have in common; None without samples."""
+        stack = self.stack
+        return stack.place if stack else None
+
+    @property
+    def stack(self) -> Stack | None:
+        """The most sampled stack of the place that most samples have in common; None without samples."""
+        samples: dict[tuple[str, int, str], int] = {}
+        for stack, count in self.stacks:
+            key = place_key(stack.place)
+            samples[key] = samples.get(key, 0) + count
+        if not samples:
+            return None
+        # Ties go to the name that sorts first, so that the same recording always gives the same report.
+        most = min(samples, key=lambda key: (-samples[key], key))
+        return next(stack for stack, _ in self.stacks if place_key(stack.place) == most)
+
+    @property
+    def file(self) -> str:
+        """The file of the line that it is put down to; empty without samples."""
+        return place.file if (place := self.place) else ""
+
+    @property
+    def line(self) -> int:
+        """The line that it is put down to; 0 without samples."""
+        return place.line if (place := self.place) else 0
+
+    @property
+    def function(self) -> str:
+        """The function of that line, with its class; empty without samples."""
+        return place.function if (place := self.place) else ""
+
+
+def place_key(frame: Frame) -> tuple[str, int, str]:
+    """What makes two samples the same place: file, line and function. Columns do not: they move within a line."""
+    return frame.file, frame.line, frame.function
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """One event loop, with the figures of its newest summary. `seconds` is how long it was watched.
+
+    `stalls`, `stalled` and `worst` are as recorded here; a `Run` counts them by its own rules.
+    """
+
+    id: int
+    kind: str = "other"
+    poll: str = ""
+    thread: str = ""
+    running: bool = False
+    seconds: float = 0.0
+    busy: float = 0.0
+    iterations: int = 0
+    stalls: int = 0
+    stalled: float = 0.0
+    worst: float = 0.0
+    samples: int = 0
+    torn: int = 0
+    unsampled: int = 0
+    lost: int = 0
+    histogram: tuple[int, ...] = ()
+
+    @property
+    def utilization(self) -> float:
+        """The share of its time in which it was not waiting in its poll, 0 to 1."""
+        return min(1.0, self.busy / self.seconds) if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What could not be read of a process's files, or was never written. All zero for most."""
+
+    garbage: int = 0  # lines that are not JSON objects
+    unresolved: int = 0  # stacks that were referred to but are not there
+    dropped: int = 0  # records that the writer could not keep
+    parts_missing: int = 0  # parts that rotation has deleted
+    headless: bool = False  # no header: what is known comes from the file's name
+    newer: str = ""  # the schema, when a newer loopwatch wrote it
+    unreadable: str = ""  # why a file could not be read to its end
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One watched process. `started` is when watching began and `seen` the time of its newest record."""
+
+    pid: int
+    parent_pid: int = 0
+    python: str = ""
+    executable: str = ""
+    command: tuple[str, ...] = ()
+    cwd: str = ""
+    platform: str = ""
+    version: str = ""
+    started: float = 0.0
+    seen: float = 0.0
+    threshold: float = 0.0
+    interval: float = 0.0
+    stacks: bool = True
+    ended: bool = False  # watching ended in order
+    loops: tuple[Loop, ...] = ()
+    notes: tuple[str, ...] = ()
+    damage: Damage = Damage()
+
+
+@dataclass(frozen=True, slots=True)
+class Unwatched:
+    """A process in which loopwatch could not start, and why."""
+
+    pid: int
+    executable: str
+    command: tuple[str, ...]
+    reason: str

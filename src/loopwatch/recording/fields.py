@@ -1,0 +1,57 @@
+"""Members of records, read without trust: a wrong type reads as absent, and nothing here raises."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, TypeAlias
+
+Record: TypeAlias = Mapping[str, Any]
+
+_LIMIT = 2**63  # beyond it no clock and no counter of the writer can be; floats are still far from overflow
+
+
+def parse_line(line: bytes) -> Record | None:
+    """The JSON object in a line; None if there is none. Byte order marks and NUL bytes around it are left out:
+    editors add the one, file systems the other after a crash."""
+    text = line.removeprefix(b"\xef\xbb\xbf").strip(b"\0 \t\r\n")
+    try:
+        # Not left to json, which would guess at UTF-16. File names may hold lone surrogates.
+        value = json.loads(text.decode("utf-8", "surrogatepass"))
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def integer(record: Record, key: str) -> int | None:
+    """A whole number; None if it is missing, of another type, or larger than the writer's own."""
+    value = record.get(key)
+    if isinstance(value, int) and not isinstance(value, bool) and -_LIMIT < value < _LIMIT:
+        return value
+    return None
+
+
+def count(record: Record, key: str) -> int:
+    """A whole number that is not negative; 0 if it is missing or anything else."""
+    value = integer(record, key)
+    return value if value is not None and value > 0 else 0
+
+
+def text(record: Record, key: str, otherwise: str = "") -> str:
+    """A string."""
+    value = record.get(key)
+    return value if isinstance(value, str) else otherwise
+
+
+def texts(record: Record, key: str) -> tuple[str, ...]:
+    """A list of strings; what is none in it is left out."""
+    value = record.get(key)
+    return tuple(item for item in value if isinstance(item, str)) if isinstance(value, list) else ()
+
+
+def counts(record: Record, key: str) -> tuple[int, ...]:
+    """A list of whole numbers that are not negative; what is none in it reads as 0, to keep the places."""
+    value = record.get(key)
+    if not isinstance(value, list):
+        return ()
+    return tuple(count({"": item}, "") for item in value)

@@ -1,0 +1,167 @@
+"""Where recordings lie, and which files of a folder belong together."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from loopwatch.errors import RecordingError
+from loopwatch.model import Stall, Unwatched
+from loopwatch.recording.decoder import Decoder
+from loopwatch.recording.fields import count, parse_line, text, texts
+
+FOLDER = ".loopwatch"
+_RECORD_FIRST = "record one first: loopwatch run COMMAND"
+_NAME = re.compile(r"(\d{1,19})-(\d{1,19})(?:\.(\d{1,9}))?\.jsonl")
+_CHUNK = 1 << 18  # bytes read at a time
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFiles:
+    """The files of one process, part after part. `pid` and `started` (Unix milliseconds) are 0 where the name
+    does not tell; `missing` counts the parts before the newest that are not there."""
+
+    parts: tuple[Path, ...]
+    pid: int = 0
+    started: int = 0
+    missing: int = 0
+
+    def decoder(self) -> Decoder:
+        """A decoder that knows what the file's name says."""
+        decoder = Decoder(pid=self.pid, started=self.started / 1e3)
+        decoder.parts_missing = self.missing
+        return decoder
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One folder of a run, or one file named by itself."""
+
+    path: Path
+    processes: tuple[ProcessFiles, ...] = ()
+    unwatched: tuple[Unwatched, ...] = ()
+
+
+def find_recordings(runs: Iterable[Path] = (), *, cwd: Path | None = None) -> list[Recording]:
+    """The recordings that are meant: those named, else the newest below `.loopwatch` in `cwd`.
+
+    A run may be the folder of a recording, a folder of several (all of them), a project with a `.loopwatch` (its
+    newest), a single file, or the name of a folder in `.loopwatch`. `RecordingError` for what is none of these.
+    """
+    here = cwd or Path.cwd()
+    found: dict[Path, Recording] = {}
+    for run in runs:
+        for path in _named(run, here):
+            found.setdefault(path.resolve(), _recording(path))
+    if found:
+        return list(found.values())
+    newest = _newest(here / FOLDER)
+    if newest is None:
+        raise RecordingError(f"there is no recording in {FOLDER}/ here", _RECORD_FIRST)
+    return [_recording(newest)]
+
+
+def read_process(files: ProcessFiles, decoder: Decoder) -> Iterator[Stall]:
+    """The stalls of one process in the order of their records, with those that have no end last.
+
+    `decoder` (from `files.decoder()`) has the process's figures afterwards, and what could not be read.
+    """
+    for part in files.parts:
+        try:
+            with part.open("rb") as stream:
+                while chunk := stream.read(_CHUNK):
+                    yield from decoder.feed(chunk)
+        except FileNotFoundError:  # rotated away since the folder was listed
+            decoder.parts_missing += 1
+        except OSError as error:
+            decoder.unreadable = f"{part.name}: {error.strerror}"
+        yield from decoder.end_part()
+    yield from decoder.open_stalls()
+
+
+def _named(run: Path, here: Path) -> list[Path]:
+    path = run if run.is_absolute() else here / run
+    if not path.exists() and run.name == str(run) and (here / FOLDER / run).exists():
+        path = here / FOLDER / run
+    try:
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            raise RecordingError(f"there is no recording at {run}", _choices(here))
+        if _is_recording(path):
+            return [path]
+        if (newest := _newest(path / FOLDER)) is not None:
+            return [newest]
+        several = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _is_recording(folder)]
+    except OSError as error:
+        raise RecordingError(f"{run} cannot be read: {error.strerror}", "name a recording that you may read") from None
+    if not several:
+        raise RecordingError(f"there is no recording in {run}", _choices(here))
+    return several
+
+
+def _choices(here: Path) -> str:
+    newest = _newest(here / FOLDER)
+    return f"the newest one here is: loopwatch report {FOLDER}/{newest.name}" if newest else _RECORD_FIRST
+
+
+def _is_recording(folder: Path) -> bool:
+    return any(path.suffix in (".jsonl", ".unwatched") for path in folder.iterdir())
+
+
+def _newest(folder: Path) -> Path | None:
+    """The recording whose watching began last."""
+    try:
+        runs = [path for path in folder.iterdir() if path.is_dir() and _is_recording(path)]
+    except OSError:
+        return None
+    return max(runs, key=lambda path: (_began(path), path.name), default=None)
+
+
+def _began(folder: Path) -> float:
+    starts = [int(match[2]) / 1e3 for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
+    return min(starts, default=folder.stat().st_mtime)
+
+
+def _recording(path: Path) -> Recording:
+    if path.is_file():
+        return Recording(path, (_process([path]),))
+    try:
+        files = sorted(path.iterdir())
+    except OSError as error:
+        raise RecordingError(f"{path} cannot be read: {error.strerror}", "name a recording that you may read") from None
+    parts: dict[str, list[Path]] = {}
+    for file in files:
+        if file.suffix == ".jsonl":
+            match = _NAME.fullmatch(file.name)
+            parts.setdefault(f"{match[1]}-{match[2]}" if match else file.name, []).append(file)
+    unwatched = (_unwatched(file) for file in files if file.suffix == ".unwatched")
+    return Recording(path, tuple(map(_process, parts.values())), tuple(each for each in unwatched if each))
+
+
+def _process(files: list[Path]) -> ProcessFiles:
+    numbered = sorted((_part(file), file) for file in files)
+    match = _NAME.fullmatch(files[0].name)
+    if match is None:
+        return ProcessFiles(tuple(files))
+    missing = numbered[-1][0] + 1 - len(numbered)
+    return ProcessFiles(tuple(file for _, file in numbered), int(match[1]), int(match[2]), missing)
+
+
+def _part(file: Path) -> int:
+    match = _NAME.fullmatch(file.name)
+    return int(match[3] or 0) if match else 0
+
+
+def _unwatched(file: Path) -> Unwatched | None:
+    try:
+        with file.open("rb") as stream:
+            record = parse_line(stream.read(_CHUNK))
+    except OSError:
+        return None
+    if record is None:
+        return None
+    reason = text(record, "reason", "no reason was given")
+    return Unwatched(count(record, "pid"), text(record, "executable"), texts(record, "command"), reason)

@@ -1,0 +1,76 @@
+"""The numbered things that stalls refer to: code objects, frames, stacks."""
+
+from __future__ import annotations
+
+from loopwatch.model import Frame, Stack
+from loopwatch.recording.fields import Record, count, integer, text
+from loopwatch.recording.kinds import Kinds
+
+
+class Tables:
+    """What the ids of a part mean. `unresolved` counts references to what is not there."""
+
+    def __init__(self) -> None:
+        self.kinds = Kinds()
+        self.unresolved = 0
+        self._codes: dict[int, tuple[str, str, Kinds]] = {}
+        self._frames: dict[int, Frame] = {}
+        self._stacks: dict[int, Stack] = {}
+
+    def clear(self) -> None:
+        """All ids start anew."""
+        self._codes.clear()
+        self._frames.clear()
+        self._stacks.clear()
+
+    def add_code(self, record: Record) -> None:
+        """A `code` record."""
+        number = integer(record, "id")
+        if number is not None:
+            file = self.kinds.absolute(text(record, "file", "<unknown>"))
+            self._codes[number] = file, text(record, "name", "<unknown>"), self.kinds
+
+    def add_frame(self, record: Record) -> None:
+        """A `frame` record. One whose code is unknown is left out."""
+        number, code = integer(record, "id"), self._codes.get(count(record, "code"))
+        if number is None or code is None:
+            self.unresolved += 1
+            return
+        file, function, kinds = code
+        line, column, end_column = count(record, "line"), integer(record, "col"), integer(record, "end_col")
+        self._frames[number] = Frame(
+            file=file,
+            function=function,
+            line=line,
+            end_line=max(line, count(record, "end_line")),
+            column=column if column is not None and column >= 0 else None,
+            end_column=end_column if end_column is not None and end_column >= 0 else None,
+            kind=kinds.kind(file, function),
+        )
+
+    def add_stack(self, record: Record) -> None:
+        """A `stack` record. Without its frame it is left out; without its parent it begins here."""
+        number, frame = integer(record, "id"), self._frames.get(count(record, "frame"))
+        if number is None or frame is None:
+            self.unresolved += 1
+            return
+        parent = integer(record, "parent")
+        below = self._stacks.get(parent) if parent is not None else None
+        if parent is not None and below is None:
+            self.unresolved += 1
+        self._stacks[number] = Stack(frame, below)
+
+    def stacks(self, record: Record) -> tuple[tuple[Stack, int], ...]:
+        """The `stacks` member of an `open` or `stall` record, most samples first."""
+        pairs = record.get("stacks")
+        found: dict[Stack, int] = {}
+        for pair in pairs if isinstance(pairs, list) else ():
+            if not isinstance(pair, list) or len(pair) < 2:
+                continue
+            fields = {"id": pair[0], "samples": pair[1]}
+            stack = self._stacks.get(count(fields, "id"))
+            if stack is None:
+                self.unresolved += 1
+            elif samples := count(fields, "samples"):
+                found[stack] = found.get(stack, 0) + samples
+        return tuple(sorted(found.items(), key=lambda item: -item[1]))
