@@ -140,9 +140,8 @@ def extension_built() -> bool:
 
 def set_up(extras: list[str]) -> None:
     project = digest([ROOT / "pyproject.toml"])
-    sources = digest(
-        [ROOT / "setup.py", *(ROOT / "csrc").rglob("*.[ch]"), *(ROOT / "src" / "loopwatch").glob("*.p[xy][xd]")]
-    )
+    cython = [path for path in (ROOT / "src" / "loopwatch").iterdir() if path.suffix in {".pyx", ".pxd"}]
+    sources = digest([ROOT / "setup.py", *(ROOT / "csrc").rglob("*.[ch]"), *cython])
     stamp = read_stamp()
     interpreter = [str(Path(sys.executable).resolve()), sys.version]
     had = stamp.get("extras")
