@@ -1,0 +1,84 @@
+"""The cost of one loop iteration, in this very process: `python -m benchmarks.iteration asyncio 20`.
+
+Prints a JSON list of pairs of nanoseconds per iteration, without and with loopwatch. Both of a pair run one
+right after the other in the same process, in changing order, so that neither the machine's mood nor the layout
+of memory decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import loopwatch
+from benchmarks.watched import last_summary
+
+ITERATIONS = 60_000
+
+
+async def iterate(count: int) -> float:
+    """So many iterations with one callback each; their mean length in nanoseconds."""
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    left = count
+
+    def step() -> None:
+        nonlocal left
+        left -= 1
+        if left:
+            loop.call_soon(step)
+        else:
+            done.set_result(None)
+
+    begin = time.perf_counter_ns()
+    loop.call_soon(step)
+    await done
+    return (time.perf_counter_ns() - begin) / count
+
+
+def measure(factory: Callable[[], asyncio.AbstractEventLoop], folder: Path | None) -> float:
+    if folder:
+        loopwatch.start(threshold=0.010, interval=0.001, record=folder)
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(iterate(2_000))
+            return runner.run(iterate(ITERATIONS))
+    finally:
+        if folder:
+            loopwatch.stop()
+
+
+def main() -> None:
+    kind, pairs = sys.argv[1], int(sys.argv[2])
+    # Before uvloop is imported: it takes the hook that it will call then.
+    loopwatch.start()
+    loopwatch.stop()
+    if kind == "uvloop":
+        import uvloop
+
+        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    else:
+        factory = asyncio.new_event_loop
+    gc.disable()
+    found = []
+    with tempfile.TemporaryDirectory() as name:
+        for pair in range(pairs):
+            folder = Path(name, str(pair))
+            if pair % 2:
+                bare, watched = measure(factory, None), measure(factory, folder)
+            else:
+                watched, bare = measure(factory, folder), measure(factory, None)
+            if last_summary(folder)["iterations"] < ITERATIONS:
+                raise SystemExit("benchmarks: the loop was not watched, so there is nothing to compare")
+            found.append((bare, watched))
+    json.dump(found, sys.stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What watching costs: nanoseconds per loop iteration, and the req/s and CPU time of a saturated server."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from benchmarks.load import CONNECTIONS, drive, generator
+from benchmarks.outcome import Outcome, spread
+from benchmarks.watched import ROOT, Server, uvicorn
+
+LOOPS = ["asyncio", "uvloop"]
+
+
+def iteration(quick: bool) -> Outcome:
+    pairs = 6 if quick else 30
+    outcome = Outcome(
+        "iteration",
+        "One loop iteration, with one callback, ns: median [quartiles]",
+        ["loop", "without", "with", "more", "pairs"],
+    )
+    for loop in LOOPS:
+        command = [sys.executable, "-m", "benchmarks.iteration", loop, str(pairs)]
+        output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
+        found: list[tuple[float, float]] = json.loads(output)
+        bare, watched = [pair[0] for pair in found], [pair[1] for pair in found]
+        more = [with_ - without for without, with_ in found]
+        outcome.add(
+            [loop, spread(bare, 0), spread(watched, 0), spread(more, 0), str(pairs)],
+            loop=loop,
+            pairs_ns=found,
+        )
+    return outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """One stretch of load on one server."""
+
+    per_second: float
+    cpu_us: float  # of the server, per request
+
+
+def load(server: Server, seconds: int) -> Slice:
+    before = server.cpu_seconds()
+    done = drive(server.url, seconds)
+    return Slice(done.requests / done.seconds, (server.cpu_seconds() - before) / done.requests * 1e6)
+
+
+def one_round(loop: str, pairs: int, seconds: int) -> list[tuple[Slice, Slice]]:
+    """Two servers, one of them watched, loaded in turns. The one that rests takes no CPU."""
+    with uvicorn(loop, watched=False) as bare, uvicorn(loop, watched=True) as watched:
+        load(bare, 1)
+        load(watched, 1)
+        found = []
+        for pair in range(pairs):
+            if pair % 2:
+                first, second = load(bare, seconds), load(watched, seconds)
+            else:
+                second, first = load(watched, seconds), load(bare, seconds)
+            found.append((first, second))
+        return found
+
+
+def requests(quick: bool) -> Outcome:
+    # New servers every round, since one process can be luckier with its memory than another.
+    rounds, pairs, seconds = (1, 4, 1) if quick else (5, 6, 2)
+    outcome = Outcome(
+        "requests",
+        f"uvicorn + FastAPI, {CONNECTIONS} connections, {generator()}: median [quartiles]",
+        ["loop", "req/s without", "with", "ratio", "CPU per request"],
+    )
+    for loop in LOOPS:
+        found = [pair for _ in range(rounds) for pair in one_round(loop, pairs, seconds)]
+        ratios = [watched.per_second / bare.per_second for bare, watched in found]
+        cpu_ratios = [watched.cpu_us / bare.cpu_us for bare, watched in found]
+        outcome.add(
+            [
+                loop,
+                spread([bare.per_second for bare, _ in found], 0),
+                spread([watched.per_second for _, watched in found], 0),
+                spread(ratios, 3),
+                f"{spread(cpu_ratios, 3)} ×",
+            ],
+            loop=loop,
+            pairs=[[bare.per_second, watched.per_second, bare.cpu_us, watched.cpu_us] for bare, watched in found],
+        )
+    if generator() != "wrk":
+        outcome.notes.append("wrk is not installed: a slower client of our own shares the cores with the server")
+    return outcome
+
+
+def run(quick: bool) -> list[Outcome]:
+    return [iteration(quick), requests(quick)]

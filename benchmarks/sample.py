@@ -1,0 +1,94 @@
+"""The cost of one sample by depth of the stack: the watchdog's own count of the time it spent sampling.
+
+`python -m benchmarks.sample FOLDER DEPTH still|moving` is the program that is sampled: a stall with so many
+frames that stand still (a sleep), or whose innermost frames come and go (calls in a loop).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.outcome import Outcome, spread
+from benchmarks.watched import ROOT, last_summary
+
+DEPTHS = [10, 30, 60, 120]
+SECONDS = 0.5
+
+
+def still() -> None:
+    time.sleep(SECONDS)
+
+
+def _leaf(number: int) -> int:
+    return number * 3 % 7
+
+
+def _branch(number: int) -> int:
+    return _leaf(number) + _leaf(number + 1)
+
+
+def moving() -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        sum(_branch(number) for number in range(50))
+
+
+def recurse(depth: int, work: Callable[[], None]) -> None:
+    if depth > 1:
+        recurse(depth - 1, work)
+    else:
+        work()
+
+
+async def stalls(depth: int, work: Callable[[], None], count: int) -> None:
+    for _ in range(count):
+        recurse(depth, work)
+        await asyncio.sleep(0.02)
+
+
+def main(folder: Path, depth: int, kind: str) -> None:
+    import loopwatch
+
+    # The asyncio frames below the task and the work itself count too: about six.
+    loopwatch.start(threshold=0.010, interval=0.001, record=folder)
+    asyncio.run(stalls(max(depth - 6, 1), still if kind == "still" else moving, 3))
+    loopwatch.stop()
+
+
+def run(quick: bool) -> list[Outcome]:
+    outcome = Outcome(
+        "sample",
+        "One sample every ms, µs each: median [quartiles] of runs",
+        ["frames", "stack", "µs", "samples a run", "torn"],
+    )
+    runs = 1 if quick else 5
+    for kind in ["still", "moving"]:
+        for depth in DEPTHS:
+            summaries = []
+            for _ in range(runs):
+                with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as name:
+                    command = [sys.executable, "-m", "benchmarks.sample", name, str(depth), kind]
+                    subprocess.run(command, cwd=ROOT, check=True)
+                    summaries.append(last_summary(Path(name)))
+            costs = [each["sampling_ns"] / max(each["samples"] + each["torn"], 1) / 1e3 for each in summaries]
+            samples = sum(each["samples"] for each in summaries)
+            torn = sum(each["torn"] for each in summaries)
+            outcome.add(
+                [str(depth), kind, spread(costs), str(samples // runs), f"{torn / max(samples + torn, 1):.1%}"],
+                depth=depth,
+                kind=kind,
+                costs_us=costs,
+                samples=samples,
+                torn=torn,
+            )
+    return [outcome]
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,105 @@
+"""Run commands with and without loopwatch, and read back what it recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LOOPWATCH = [sys.executable, "-m", "loopwatch"]
+Record = dict[str, object]
+
+
+def run_watched(folder: Path, command: list[str]) -> str:
+    """Run a command under `loopwatch run` to its end; return its standard output."""
+    watched = [*LOOPWATCH, "run", "-q", "--dir", str(folder), *command]
+    return subprocess.run(watched, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout
+
+
+def report(folder: Path) -> dict[str, object]:
+    """`loopwatch report -f json` of the one run below a folder."""
+    (run,) = [path for path in folder.iterdir() if path.is_dir()]
+    command = [*LOOPWATCH, "report", "-f", "json", str(run)]
+    parsed: dict[str, object] = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
+    return parsed
+
+
+def records(folder: Path, kind: str) -> list[Record]:
+    """All records of one type in the recordings below a folder, see docs/recording.md."""
+    found = []
+    for path in sorted(folder.rglob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # the last line may be half-written
+                record = json.loads(line)
+                if record.get("t") == kind:
+                    found.append(record)
+    return found
+
+
+def last_summary(folder: Path) -> dict[str, int]:
+    """The newest summary of the busiest loop: cumulative, so it stands for all before it."""
+    newest: dict[object, dict[str, int]] = {}
+    for record in records(folder, "summary"):
+        newest[record["loop"]] = {key: value for key, value in record.items() if isinstance(value, int)}
+    if not newest:
+        raise SystemExit(f"benchmarks: no loop was watched in {folder}")
+    return max(newest.values(), key=lambda summary: summary["iterations"])
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    url: str
+    pid: int
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the whole process, the watchdog's thread included."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def uvicorn(loop: str, *, watched: bool) -> Iterator[Server]:
+    """benchmarks/app.py on uvicorn and the loopback address, ended with the block."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.app:app", "--port", str(port), "--loop", loop]
+    command += ["--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as folder:
+        if watched:
+            command = [*LOOPWATCH, "run", "-q", "--dir", folder, *command]
+        with subprocess.Popen(command, cwd=ROOT) as process:
+            try:
+                url = f"http://127.0.0.1:{port}"
+                yield Server(url, _pid_behind(f"{url}/pid", process))
+            finally:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _pid_behind(url: str, process: subprocess.Popen[bytes]) -> int:
+    """Wait until the server answers; it tells its own pid, which is not that of `loopwatch run`."""
+    for _ in range(300):
+        if process.poll() is not None:
+            raise SystemExit(f"benchmarks: the server ended with status {process.returncode}")
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return int(response.read())
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise SystemExit("benchmarks: the server did not come up within 30 s")
