@@ -64,6 +64,10 @@ typedef struct lw_summary_record {
 lw_status lw_recorder_create(lw_recorder **out, const lw_recorder_options *options, lw_intern *intern);
 void lw_recorder_destroy(lw_recorder *recorder); /* accepts NULL; does not flush */
 
+/* Close the file; what is in the queue can still be taken. On the thread that created it, which must do so before it
+   ends, since the descriptor means something else on every other thread. */
+void lw_recorder_close(lw_recorder *recorder);
+
 /* Append one record, preceded by those it refers to that this part does not have yet (loop, stacks, frames,
    codes). A record that does not fit into the buffer is dropped whole and counted. */
 void lw_recorder_open(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall);
