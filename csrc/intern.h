@@ -23,7 +23,7 @@ typedef struct lw_code {
     const char *file; /* owned by the table; UTF-8, lone surrogates as three bytes each (WTF-8) */
     const char *name; /* likewise */
     uint32_t first_line;
-    uint32_t part; /* 1 + the part it was last written to, 0: none yet; the recorder's own */
+    uint32_t part; /* the recorder's own mark; 0: not written yet */
 } lw_code;
 
 typedef struct lw_frame {

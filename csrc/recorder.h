@@ -47,7 +47,7 @@ typedef struct lw_loop_record {
     const char *kind, *poll, *thread; /* borrowed; thread: UTF-8 or WTF-8 */
     uint64_t thread_number;
     uint64_t at_ns;
-    uint32_t part; /* as in lw_code: 1 + the part it was written to */
+    uint32_t part; /* as in lw_code: 0 at first */
 } lw_loop_record;
 
 typedef struct lw_summary_record {

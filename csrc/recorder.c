@@ -1,0 +1,266 @@
+/* Which records there are is said in records.c, where they go in parts.c and queue.c. This file knows what a reader
+   has been told already.
+
+   Every entry of the intern table, and every loop, carries the number of the generation in which it was written
+   last. A new generation begins whenever a reader can no longer know what it was told: at a new part, or when
+   lines were lost. All it refers to is then written once more. */
+#include "recorder.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "json.h"
+#include "parts.h"
+#include "queue.h"
+#include "records.h"
+
+enum {
+    BUFFER_BYTES = 1024 * 1024,
+    RESERVED_BYTES = 1024, /* of these, for the records that must not be missed: reset and end */
+    FIRST_CHAIN = 64,
+};
+
+struct lw_recorder {
+    lw_recorder_options options; /* without the directory */
+    char *header;                /* owned; what options.header points to */
+    lw_intern *intern;           /* borrowed */
+    lw_parts *parts;             /* owned; NULL: no file */
+    lw_queue *queue;             /* owned; NULL: no queue */
+    lw_json buffer;
+    uint32_t generation;
+    uint32_t *chain; /* owned; scratch of tell_stack */
+    size_t chain_capacity;
+};
+
+static lw_status create_queue(lw_recorder *recorder)
+{
+    lw_json header;
+
+    lw_status status = lw_queue_create(&recorder->queue, recorder->options.queue_bytes);
+    if (status == LW_OK) {
+        lw_json_open(&header, SIZE_MAX);
+        lw_record_header(&header, &recorder->options, 0);
+        lw_queue_write(recorder->queue, header.bytes, header.size, 0);
+        lw_json_close(&header);
+    }
+    return status;
+}
+
+lw_status lw_recorder_create(lw_recorder **out, const lw_recorder_options *options, lw_intern *intern)
+{
+    const char *header = options->header == NULL ? "" : options->header;
+    lw_status status = LW_NO_MEMORY;
+
+    lw_recorder *recorder = calloc(1, sizeof *recorder);
+    if (recorder == NULL) {
+        return status;
+    }
+    lw_json_open(&recorder->buffer, BUFFER_BYTES);
+    recorder->intern = intern;
+    recorder->generation = 1;
+    recorder->options = *options;
+    recorder->header = malloc(strlen(header) + 1);
+    if (recorder->header == NULL) {
+        goto failed;
+    }
+    strcpy(recorder->header, header);
+    recorder->options.header = recorder->header;
+    if (options->directory != NULL) {
+        status = lw_parts_create(&recorder->parts, &recorder->options);
+        if (status != LW_OK) {
+            goto failed;
+        }
+        recorder->options.directory = NULL;
+    }
+    if (options->queue) {
+        status = create_queue(recorder);
+        if (status != LW_OK) {
+            goto failed;
+        }
+    }
+    *out = recorder;
+    return LW_OK;
+
+failed:;
+    int error = errno;
+    lw_recorder_destroy(recorder);
+    errno = error;
+    return status;
+}
+
+void lw_recorder_destroy(lw_recorder *recorder)
+{
+    if (recorder != NULL) {
+        lw_parts_destroy(recorder->parts);
+        lw_queue_destroy(recorder->queue);
+        lw_json_close(&recorder->buffer);
+        free(recorder->chain);
+        free(recorder->header);
+        free(recorder);
+    }
+}
+
+/* Whether the mark says that the reader knows this; from now on it does. */
+static bool told(const lw_recorder *recorder, uint32_t *mark)
+{
+    bool known = *mark == recorder->generation;
+
+    *mark = recorder->generation;
+    return known;
+}
+
+static void tell_loop(lw_recorder *recorder, lw_loop_record *loop)
+{
+    if (!told(recorder, &loop->part)) {
+        lw_record_loop(&recorder->buffer, loop);
+    }
+}
+
+static void tell_frame(lw_recorder *recorder, uint32_t id)
+{
+    lw_frame *frame = lw_intern_frame_at(recorder->intern, id);
+
+    if (told(recorder, &frame->part)) {
+        return;
+    }
+    lw_code *code = lw_intern_code_at(recorder->intern, frame->code);
+    if (!told(recorder, &code->part)) {
+        lw_record_code(&recorder->buffer, frame->code, code);
+    }
+    lw_record_frame(&recorder->buffer, id, frame);
+}
+
+static bool remember(lw_recorder *recorder, size_t depth, uint32_t id)
+{
+    if (depth == recorder->chain_capacity) {
+        size_t capacity = depth == 0 ? FIRST_CHAIN : depth * 2;
+        uint32_t *chain = realloc(recorder->chain, capacity * sizeof *chain);
+        if (chain == NULL) {
+            return false;
+        }
+        recorder->chain = chain;
+        recorder->chain_capacity = capacity;
+    }
+    recorder->chain[depth] = id;
+    return true;
+}
+
+/* The stack, after those below it that the reader does not know: up to one that it does, then down again. */
+static void tell_stack(lw_recorder *recorder, uint32_t id)
+{
+    size_t depth = 0;
+
+    while (id != LW_NONE && !told(recorder, &lw_intern_stack_at(recorder->intern, id)->part)) {
+        if (!remember(recorder, depth, id)) {
+            recorder->buffer.full = true;
+            return;
+        }
+        depth++;
+        id = lw_intern_stack_at(recorder->intern, id)->parent;
+    }
+    while (depth > 0 && !recorder->buffer.full) {
+        uint32_t next = recorder->chain[--depth];
+        lw_stack *stack = lw_intern_stack_at(recorder->intern, next);
+        tell_frame(recorder, stack->frame);
+        lw_record_stack(&recorder->buffer, next, stack);
+    }
+}
+
+/* The record that began at `start` is complete; or it did not fit and is taken back, with all before it that it
+   needed, and the marks of those are made void. */
+static void finish(lw_recorder *recorder, size_t start, size_t limit)
+{
+    if (!recorder->buffer.full && recorder->buffer.size <= limit) {
+        return;
+    }
+    lw_json_rewind(&recorder->buffer, start);
+    recorder->generation++;
+    if (recorder->parts != NULL) {
+        lw_parts_miss(recorder->parts);
+    }
+    if (recorder->queue != NULL) {
+        lw_queue_miss(recorder->queue);
+    }
+}
+
+static void tell_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall)
+{
+    tell_loop(recorder, loop);
+    for (size_t i = 0; i < stall->stack_count && !recorder->buffer.full; i++) {
+        tell_stack(recorder, stall->stacks[i].stack);
+    }
+}
+
+void lw_recorder_open(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall)
+{
+    size_t start = recorder->buffer.size;
+
+    tell_stall(recorder, loop, stall);
+    lw_record_open(&recorder->buffer, stall);
+    finish(recorder, start, BUFFER_BYTES - RESERVED_BYTES);
+}
+
+void lw_recorder_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall)
+{
+    size_t start = recorder->buffer.size;
+
+    tell_stall(recorder, loop, stall);
+    lw_record_stall(&recorder->buffer, stall);
+    finish(recorder, start, BUFFER_BYTES - RESERVED_BYTES);
+}
+
+void lw_recorder_summary(lw_recorder *recorder, lw_loop_record *loop, const lw_summary_record *summary)
+{
+    size_t start = recorder->buffer.size;
+
+    tell_loop(recorder, loop);
+    lw_record_summary(&recorder->buffer, summary);
+    finish(recorder, start, BUFFER_BYTES - RESERVED_BYTES);
+}
+
+void lw_recorder_reset(lw_recorder *recorder)
+{
+    size_t start = recorder->buffer.size;
+
+    lw_record_reset(&recorder->buffer);
+    finish(recorder, start, BUFFER_BYTES);
+}
+
+void lw_recorder_end(lw_recorder *recorder, uint64_t now)
+{
+    size_t start = recorder->buffer.size;
+
+    lw_record_end(&recorder->buffer, lw_recorder_dropped(recorder), now);
+    finish(recorder, start, BUFFER_BYTES);
+}
+
+void lw_recorder_flush(lw_recorder *recorder, uint64_t now)
+{
+    const lw_json *buffer = &recorder->buffer;
+    bool stands = true;
+
+    if (recorder->parts != NULL) {
+        stands = lw_parts_write(recorder->parts, buffer->bytes, buffer->size, now) && stands;
+    }
+    if (recorder->queue != NULL) {
+        stands = lw_queue_write(recorder->queue, buffer->bytes, buffer->size, now) && stands;
+    }
+    if (!stands) {
+        recorder->generation++;
+    }
+    lw_json_rewind(&recorder->buffer, 0);
+}
+
+uint64_t lw_recorder_dropped(const lw_recorder *recorder)
+{
+    if (recorder->parts != NULL) {
+        return lw_parts_dropped(recorder->parts);
+    }
+    return recorder->queue != NULL ? lw_queue_dropped(recorder->queue) : 0;
+}
+
+size_t lw_recorder_take(lw_recorder *recorder, char *into, size_t size)
+{
+    return recorder->queue != NULL ? lw_queue_take(recorder->queue, into, size) : 0;
+}
