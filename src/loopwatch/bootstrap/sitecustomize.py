@@ -1,0 +1,156 @@
+"""Starts loopwatch in whatever Python `loopwatch run` starts, child processes included.
+
+`loopwatch run` puts this folder first on PYTHONPATH, so `site` imports this file where it would import the
+user's own `sitecustomize`, which is imported from here as if this file were not there. Nothing else may lie in
+this folder: it would stand before the user's modules of that name.
+
+A child process may be any Python: the file parses on 2.7, never prints and never raises. A program that does
+not use asyncio pays for one finder in `sys.meta_path`, nothing more; with asyncio comes `loopwatch.watch`.
+Where that cannot be imported the program runs on untouched, and a file `<pid>-<start>.unwatched` in the
+recording names it (docs/recording.md).
+"""
+
+import os
+import sys
+
+
+class LoopwatchFinder(object):
+    """Finds nothing itself: has a package announced, once, when somebody else has found and run it.
+
+    awaited: name of a package -> what to call after its import, without arguments.
+    """
+
+    def __init__(self, awaited):
+        self.awaited = awaited
+
+    def find_spec(self, name, path=None, target=None):
+        if name not in self.awaited:
+            return None
+        finders = list(sys.meta_path)
+        # Those before this one have been asked already: that is why it is asked now.
+        for finder in finders[finders.index(self) + 1 :] if self in finders else ():
+            find_spec = getattr(finder, "find_spec", None)
+            spec = find_spec(name, path, target) if find_spec else None
+            if spec is not None:
+                self._listen(name, spec.loader)
+                return spec
+        return None
+
+    def _listen(self, name, loader):
+        """Shadow `loader.exec_module` until it has run `name`; the loader itself stays in its place."""
+        exec_module = getattr(loader, "exec_module", None)
+
+        def announcing(module):
+            wanted = module.__name__ == name  # zipimport: one loader for all that lies in the file
+            if wanted:
+                vars(loader).pop("exec_module", None)
+            exec_module(module)
+            if wanted:
+                self._announce(name)
+
+        try:
+            importlib = exec_module.__code__.co_filename
+            if importlib.startswith("<frozen importlib"):
+                # Under this file name tracebacks and `warnings` leave the function out, as they do with all of
+                # importlib: an error inside asyncio looks as without loopwatch.
+                announcing.__code__ = announcing.__code__.replace(co_filename=importlib)
+        except AttributeError:  # before 3.8, or a loader in C
+            pass
+        if exec_module is not None and not isinstance(loader, type):
+            try:
+                loader.exec_module = announcing
+            except (AttributeError, TypeError):
+                pass
+
+    def _announce(self, name):
+        arrived = self.awaited.pop(name, None)
+        if arrived is not None:
+            arrived()
+
+
+def _install(folder):
+    finder = LoopwatchFinder({})
+
+    def asyncio_came():
+        if finder in sys.meta_path:
+            sys.meta_path.remove(finder)
+        reason = _start()
+        if reason:
+            _name_unwatched(folder, reason)
+
+    def trio_came():
+        _name_unwatched(folder, "trio runs its own loop, which loopwatch does not watch")
+
+    if "asyncio" in sys.modules:  # a .pth file was first
+        asyncio_came()
+    # Where this file is imported a second time (nobody has a `sitecustomize`, somebody asks for it).
+    elif not any(type(other).__name__ == "LoopwatchFinder" for other in sys.meta_path):
+        finder.awaited.update(asyncio=asyncio_came, trio=trio_came)
+        sys.meta_path.insert(0, finder)
+
+
+def _start():
+    """Watch this process. The reason if that cannot be, else None."""
+    if sys.version_info < (3, 11):
+        return "Python %d.%d is too old for loopwatch, which needs 3.11" % sys.version_info[:2]
+    try:
+        import loopwatch
+
+        wanted = os.environ.get("LOOPWATCH_VERSION", loopwatch.__version__)
+        if loopwatch.__version__ != wanted:
+            return "its Python has loopwatch %s, not %s" % (loopwatch.__version__, wanted)
+        import loopwatch.watch
+
+        loopwatch.watch.start_from_environment()
+    except ImportError as error:
+        if error.name == "loopwatch":
+            return "loopwatch is not installed for its Python"
+        return "loopwatch cannot be imported: %s" % error
+    except Exception as error:
+        return "loopwatch cannot start: %s: %s" % (type(error).__name__, error)
+    return None
+
+
+def _name_unwatched(folder, reason):
+    try:
+        import json
+        import time
+
+        content = {
+            "pid": os.getpid(),
+            "executable": sys.executable,
+            "command": list(getattr(sys, "orig_argv", None) or [sys.executable] + sys.argv),
+            "reason": reason,
+        }
+        path = os.path.join(folder, "%d-%d.unwatched" % (os.getpid(), time.time() * 1000))
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            os.write(descriptor, json.dumps(content).encode("ascii"))
+        finally:
+            os.close(descriptor)
+    except Exception:  # the recording is gone, the disk is full: nobody to tell
+        pass
+
+
+def _import_own():
+    """Import the `sitecustomize` that would have been imported without this folder on the path.
+
+    If there is none the ImportError for it is let out: `site` expects that one, and takes it as none being there.
+    """
+    here = os.path.dirname(os.path.abspath(__file__))
+    position = sys.path.index(here) if here in sys.path else None
+    sys.path[:] = [entry for entry in sys.path if entry != here]
+    # Held on to: Python 2 sets the globals of a module to None when the last reference to it goes.
+    this_module = sys.modules.pop(__name__, None)
+    try:
+        import sitecustomize  # noqa: F401
+    finally:
+        # For programs that make a child's PYTHONPATH from their own sys.path.
+        if position is not None:
+            sys.path.insert(position, here)
+        del this_module
+
+
+if sys.version_info >= (3,) and os.environ.get("LOOPWATCH") != "0" and os.environ.get("LOOPWATCH_RECORD"):
+    _install(os.environ["LOOPWATCH_RECORD"])
+_import_own()
