@@ -28,8 +28,7 @@ class Decoder:
     """
 
     def __init__(self, *, pid: int = 0, started: float = 0.0) -> None:
-        self._started = started
-        self._process = Process(pid=pid, damage=Damage(headless=True))
+        self._process = Process(pid=pid, started=started, damage=Damage(headless=True))
         self._tables = Tables()
         self._loops: dict[int, Loop] = {}
         self._pending: dict[tuple[int, int], Stall] = {}  # by loop and iteration, from their newest `open` record
@@ -73,6 +72,11 @@ class Decoder:
         return [self._settled(key) for key in self._pending]
 
     @property
+    def header(self) -> Process:
+        """What the header says: the process without its loops."""
+        return self._process
+
+    @property
     def process(self) -> Process:
         """The process and its loops, as far as they are known by now."""
         damage = replace(
@@ -82,10 +86,9 @@ class Decoder:
             parts_missing=self.parts_missing,
             unreadable=self.unreadable,
         )
-        started = self._started or self._process.started
+        started = self._process.started
         return replace(
             self._process,
-            started=started,
             seen=max(self._unix(self._seen), started) if self._seen else started,
             loops=tuple(self._loop_so_far(number) for number in self._loops),
             damage=damage,
@@ -277,5 +280,5 @@ class Decoder:
 
     def _unix(self, nanoseconds: int) -> float:
         if self._offset is None:  # no header: the first time that is seen stands for the start
-            self._offset = int(self._started * 1e9) - nanoseconds
+            self._offset = int(self._process.started * 1e9) - nanoseconds
         return (nanoseconds + self._offset) / 1e9

@@ -1,0 +1,292 @@
+"""A whole run: recordings read to their ends, stalls put to their sites, figures that add up.
+
+Stalls are read as a stream. What stays in memory is bounded: a few numbers for each stall, and the longest ones
+themselves; `stalls_omitted` counts the rest.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from loopwatch.analysis.liveness import is_running
+from loopwatch.analysis.sites import Site, SiteTable
+from loopwatch.errors import RecordingError
+from loopwatch.model import Loop, Process, Stall, State, Unwatched
+from loopwatch.recording import ProcessFiles, Recording, read_process
+
+MOST_STALLS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which stalls count: at least `least` seconds long, and at any moment between two Unix times."""
+
+    least: float = 0.0
+    since: float | None = None
+    until: float | None = None
+
+    def takes(self, stall: Stall) -> bool:
+        """Whether this stall counts."""
+        return (
+            stall.duration >= self.least
+            and (self.since is None or stall.end >= self.since)
+            and (self.until is None or stall.start <= self.until)
+        )
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self == Selection()
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedStall:
+    """A stall without its stacks, at its site: an index into `Run.sites`."""
+
+    start: float
+    duration: float
+    pid: int
+    callbacks: int
+    samples: int
+    allowed: bool
+    state: State
+    site: int
+
+
+@dataclass(frozen=True, slots=True)
+class WatchedProcess:
+    """A process with its loops' stalls counted by the run's rules, and whether it is still there."""
+
+    process: Process
+    running: bool
+    child: bool  # its parent is watched as well
+    loops: tuple[Loop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums over all sites that are not allowed; seconds."""
+
+    stalls: int = 0
+    stalled: float = 0.0
+    worst: float = 0.0
+    allowed: int = 0
+    allowed_seconds: float = 0.0
+    lost: int = 0  # of the stalls: those that only the counters know of
+    dropped: int = 0  # records that could not be written
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What reports are made from. `sites` by total, `stalls` by duration, longest first; seconds throughout."""
+
+    paths: tuple[Path, ...]
+    command: tuple[str, ...]
+    cwd: str
+    started: float
+    seconds: float
+    threshold: float
+    interval: float
+    processes: tuple[WatchedProcess, ...]
+    unwatched: tuple[Unwatched, ...]
+    totals: Totals
+    sites: tuple[Site, ...]
+    stalls: tuple[PlacedStall, ...]
+    stalls_omitted: int
+    selection: Selection
+    skipped: tuple[Path, ...] = ()  # files in the recording's folder that are none
+
+
+def load(
+    recordings: Iterable[Recording],
+    selection: Selection | None = None,
+    *,
+    clock: Callable[[], float] = time.time,
+    alive: Callable[[Process], bool] = is_running,
+    most_stalls: int = MOST_STALLS,
+) -> Run:
+    """Read recordings to their ends. `RecordingError` when there is nothing in them that can be read."""
+    recordings = list(recordings)
+    reader = _Reader(selection or Selection(), clock, alive, most_stalls)
+    for recording in recordings:
+        for files in recording.processes:
+            reader.read(files)
+    unwatched = tuple(each for recording in recordings for each in recording.unwatched)
+    if not reader.processes and not unwatched:
+        raise reader.failure(recordings)
+    return reader.run(tuple(recording.path for recording in recordings), unwatched)
+
+
+@dataclass(slots=True)
+class _Count:
+    """Stalls of one loop, or of all."""
+
+    stalls: int = 0
+    stalled: float = 0.0
+    worst: float = 0.0
+    allowed: int = 0
+    allowed_seconds: float = 0.0
+    recorded: int = 0  # all that have ended, whether they count or not
+    recorded_seconds: float = 0.0
+    recorded_worst: float = 0.0
+    samples: int = 0
+    torn: int = 0
+    unsampled: int = 0
+    beyond: float = 0.0  # seconds that a running stall has lasted since its newest record
+
+    def add(self, stall: Stall, taken: bool) -> None:
+        self.samples += stall.samples
+        self.torn += stall.torn
+        self.unsampled += not stall.samples
+        if stall.state in ("ended", "cut"):
+            self.recorded += 1
+            self.recorded_seconds += stall.duration
+            self.recorded_worst = max(self.recorded_worst, stall.duration)
+        if taken and stall.allowed:
+            self.allowed += 1
+            self.allowed_seconds += stall.duration
+        elif taken:
+            self.stalls += 1
+            self.stalled += stall.duration
+            self.worst = max(self.worst, stall.duration)
+
+
+@dataclass(slots=True)
+class _Reader:
+    selection: Selection
+    clock: Callable[[], float]
+    alive: Callable[[Process], bool]
+    most_stalls: int
+    processes: list[tuple[Process, bool, tuple[Loop, ...]]] = field(default_factory=list)
+    sites: SiteTable = field(default_factory=SiteTable)
+    heap: list[tuple[float, int, PlacedStall]] = field(default_factory=list)
+    total: _Count = field(default_factory=_Count)
+    taken: int = 0
+    lost: int = 0
+    skipped: list[Path] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+
+    def read(self, files: ProcessFiles) -> None:
+        decoder = files.decoder()
+        counts: dict[int, _Count] = {}
+        running: bool | None = None
+        for stall in read_process(files, decoder):
+            if stall.state == "running":
+                if running is None:  # open stalls come last: the header has been read
+                    running = self.alive(decoder.process)
+                stall, recorded = self._unfinished(stall, running), stall
+                counts.setdefault(stall.loop, _Count()).beyond += stall.duration - recorded.duration
+            self._add(stall, decoder.header, counts.setdefault(stall.loop, _Count()))
+        process = decoder.process
+        if decoder.unreadable:
+            self.unreadable.append(decoder.unreadable)
+        if not decoder.records and not files.pid:
+            self.skipped += files.parts
+            return
+        running = self.alive(process) if running is None else running
+        loops = tuple(self._loop(loop, counts.get(loop.id, _Count())) for loop in process.loops)
+        self.processes.append((process, running, loops))
+
+    def failure(self, recordings: list[Recording]) -> RecordingError:
+        where = ", ".join(str(recording.path) for recording in recordings)
+        if self.unreadable:
+            return RecordingError(f"{self.unreadable[0]} in {where}", "name a recording that you may read")
+        if self.skipped:
+            path = self.skipped[0]
+            empty = path.is_file() and path.stat().st_size == 0
+            message = f"{path} is empty" if empty else f"{path} is not a loopwatch recording"
+            return RecordingError(message, "name the folder of a run: loopwatch report .loopwatch/…")
+        return RecordingError(f"{where} holds no recording", "record one first: loopwatch run COMMAND")
+
+    def run(self, paths: tuple[Path, ...], unwatched: tuple[Unwatched, ...]) -> Run:
+        pids = {process.pid for process, _, _ in self.processes}
+        # The first of a run is who nobody else in it has started, as far as that can be told.
+        self.processes.sort(key=lambda item: (item[0].parent_pid in pids, item[0].started, item[0].pid))
+        first = self.processes[0][0] if self.processes else Process(0)
+        now = self.clock()
+        started = min((process.started for process, _, _ in self.processes), default=now)
+        last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
+        sites, places = self.sites.finish()
+        stalls = sorted((stall for _, _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
+        total = self.total
+        return Run(
+            paths=paths,
+            command=first.command,
+            cwd=first.cwd,
+            started=started,
+            seconds=max(0.0, last - started),
+            threshold=first.threshold,
+            interval=first.interval,
+            processes=tuple(
+                WatchedProcess(process, running, process.parent_pid in pids, loops)
+                for process, running, loops in self.processes
+            ),
+            unwatched=unwatched,
+            totals=Totals(
+                stalls=total.stalls,
+                stalled=total.stalled,
+                worst=total.worst,
+                allowed=total.allowed,
+                allowed_seconds=total.allowed_seconds,
+                lost=self.lost,
+                dropped=sum(process.damage.dropped for process, _, _ in self.processes),
+            ),
+            sites=tuple(sites),
+            stalls=tuple(replace(stall, site=places[stall.site]) for stall in stalls),
+            stalls_omitted=self.taken - len(stalls) + self.lost,
+            selection=self.selection,
+            skipped=tuple(self.skipped),
+        )
+
+    def _unfinished(self, stall: Stall, running: bool) -> Stall:
+        if not running:
+            return replace(stall, state="gone")
+        # The newest record of a stuck process may be old: it is written less and less often.
+        return replace(stall, duration=max(stall.duration, self.clock() - stall.start))
+
+    def _add(self, stall: Stall, process: Process, count: _Count) -> None:
+        taken = self.selection.takes(stall)
+        count.add(stall, taken)
+        if not taken:
+            return
+        self.total.add(stall, taken)
+        site = self.sites.add(stall, threshold=process.threshold, since=process.started)
+        placed = PlacedStall(
+            stall.start, stall.duration, stall.pid, stall.callbacks, stall.samples, stall.allowed, stall.state, site
+        )
+        self.taken += 1
+        entry = (stall.duration, self.taken, placed)
+        if len(self.heap) < self.most_stalls:
+            heapq.heappush(self.heap, entry)
+        else:
+            heapq.heappushpop(self.heap, entry)
+
+    def _loop(self, loop: Loop, count: _Count) -> Loop:
+        """A loop with its stalls counted, and those found that its counters know of but that are not recorded."""
+        stalls, stalled, worst = count.stalls, count.stalled, count.worst
+        missing = loop.stalls - count.recorded
+        if missing > 0 and self.selection.everything:
+            seconds = max(0.0, loop.stalled - count.recorded_seconds)
+            longest = loop.worst if loop.worst > count.recorded_worst else min(seconds, count.recorded_worst)
+            self.sites.add_lost(missing, seconds, longest)
+            self.lost += missing
+            stalls, stalled, worst = stalls + missing, stalled + seconds, max(worst, longest)
+            self.total.stalls += missing
+            self.total.stalled += seconds
+            self.total.worst = max(self.total.worst, longest)
+        busy = max(loop.busy, loop.stalled, count.recorded_seconds) + count.beyond
+        return replace(
+            loop,
+            seconds=max(loop.seconds + count.beyond, busy),
+            busy=busy,
+            stalls=stalls,
+            stalled=stalled,
+            worst=worst,
+            samples=max(loop.samples, count.samples),
+            torn=max(loop.torn, count.torn),
+            unsampled=max(loop.unsampled, count.unsampled),
+        )

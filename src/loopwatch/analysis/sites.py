@@ -1,0 +1,248 @@
+"""Sites: where stalls come from.
+
+A stall belongs to exactly one site, so that the sites' totals add up to the whole: the place (`Stack.place`) that
+most of its samples have in common. A stall without a sample has a site all the same, which says so.
+
+Places are lines, yet a loop in pure Python moves over several, and which of them was sampled most is chance. So
+two lines of one function become one site when each is seen a good deal in the stalls of the other.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from loopwatch.model import Frame, Stack, Stall, place_key
+
+# What a site stands for:
+#   own        a line of the user's own code
+#   library    no frame of it was on the stack: the outermost one of a library, or of the standard library
+#   loop       nothing but the event loop itself was on the stack
+#   unsampled  the watchdog took no sample
+#   unknown    samples were taken, but their stacks are not in the recording
+#   lost       only the loop's counters know of these stalls: their records are not in the recording
+Basis = Literal["own", "library", "loop", "unsampled", "unknown", "lost"]
+Shape = Literal["single", "pile-up"]
+
+_MINGLED = 0.1  # lines of one function are one site when they have this share of each other's samples
+_CONCENTRATED = 0.8  # a stall with so many of its samples in one place has one long callback, unless …
+_FEW_CALLBACKS = 3  # … it ran more callbacks than these, …
+_SHORT = 0.1  # … and they were not, on average, as short as this share of the threshold
+_MOST_STACKS = 1000  # distinct stacks kept per site while reading; the rarest go first
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """Stalls of one origin. Durations are in seconds; percentiles are by nearest rank.
+
+    `stack` is the one most often sampled, `share` its share of the site's samples; `frame` its frame of the place
+    and `blocking` its innermost one. All four are None or 0 where there are no samples.
+    """
+
+    basis: Basis
+    allowed: bool
+    count: int
+    total: float
+    p50: float
+    p99: float
+    longest: float
+    samples: int
+    shape: Shape
+    callbacks: float  # per stall
+    running: int  # how many of the stalls last still
+    stack: Stack | None = None
+    share: float = 0.0
+    since: float = 0.0  # when the process of that stack began to be watched, Unix seconds
+
+    @property
+    def frame(self) -> Frame | None:
+        """The line that the site is."""
+        return self.stack.place if self.stack else None
+
+    @property
+    def blocking(self) -> Frame | None:
+        """The innermost frame: the call that blocks, or the line itself."""
+        return self.stack.frame if self.stack else None
+
+
+_Key = tuple[Basis, bool, str, int, str]
+
+
+@dataclass(slots=True)
+class _Tally:
+    """A site in the making."""
+
+    number: int
+    durations: array[float] = field(default_factory=lambda: array("d"))
+    stacks: dict[Stack, list[float]] = field(default_factory=dict)  # samples, process start
+    lines: Counter[int] = field(default_factory=Counter)  # samples per line of the site's function
+    samples: int = 0
+    callbacks: int = 0
+    single: float = 0.0  # seconds in stalls of one long callback
+    running: int = 0
+    uncounted: int = 0  # stalls of which only the sum is known
+    uncounted_seconds: float = 0.0
+    longest: float = 0.0
+
+    def absorb(self, other: _Tally) -> None:
+        self.durations.extend(other.durations)
+        for stack, (samples, since) in other.stacks.items():
+            self.stacks.setdefault(stack, [0, since])[0] += samples
+        self.lines.update(other.lines)
+        self.samples += other.samples
+        self.callbacks += other.callbacks
+        self.single += other.single
+        self.running += other.running
+        self.longest = max(self.longest, other.longest)
+
+
+class SiteTable:
+    """Takes stalls one by one and keeps what their sites need, not the stalls."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[_Key, _Tally] = {}
+
+    def add(self, stall: Stall, *, threshold: float, since: float) -> int:
+        """Put a stall to its site; returns the site's number for `finish`. `threshold` in seconds; `since` is when
+        its process began to be watched."""
+        stack = stall.stack
+        basis = _basis(stall, stack)
+        place = stack.place if stack else Frame("", "")
+        key: _Key = (basis, stall.allowed, *place_key(place))
+        tally = self._tally(key)
+        tally.durations.append(stall.duration)
+        tally.longest = max(tally.longest, stall.duration)
+        tally.samples += stall.samples
+        tally.callbacks += stall.callbacks
+        tally.running += stall.running
+        here = 0
+        for each, samples in stall.stacks:
+            other = each.place
+            if other.file == place.file and other.function == place.function:
+                tally.lines[other.line] += samples
+                if other.line == place.line:
+                    here += samples
+                    tally.stacks.setdefault(each, [0, since])[0] += samples
+        if len(tally.stacks) > _MOST_STACKS:
+            kept = sorted(tally.stacks.items(), key=lambda item: -item[1][0])[: _MOST_STACKS // 2]
+            tally.stacks = dict(kept)
+        if shape_of(stall, here, threshold) == "single":
+            tally.single += stall.duration
+        return tally.number
+
+    def add_lost(self, count: int, seconds: float, longest: float) -> None:
+        """Stalls of which only their number, their time together and the longest are known."""
+        tally = self._tally(("lost", False, "", 0, ""))
+        tally.uncounted += count
+        tally.uncounted_seconds += seconds
+        tally.longest = max(tally.longest, longest)
+
+    def finish(self) -> tuple[list[Site], dict[int, int]]:
+        """The sites, longest total first, and for each number that `add` gave the site's place in that list."""
+        merged = self._merged()
+        groups: dict[_Key, list[int]] = {}
+        for key, tally in self._tallies.items():
+            groups.setdefault(merged.get(key, key), []).append(tally.number)
+        for key, target in merged.items():
+            self._tallies[target].absorb(self._tallies[key])
+        sites = [(_site(key, self._tallies[key]), key) for key in groups]
+        sites.sort(key=lambda item: (-item[0].total, item[1]))
+        places = {number: at for at, (_, key) in enumerate(sites) for number in groups[key]}
+        return [site for site, _ in sites], places
+
+    def _tally(self, key: _Key) -> _Tally:
+        tally = self._tallies.get(key)
+        if tally is None:
+            tally = self._tallies[key] = _Tally(len(self._tallies))
+        return tally
+
+    def _merged(self) -> dict[_Key, _Key]:
+        """Which sites are lines of one Python loop: each but the longest of a function with the site it joins."""
+        functions: dict[tuple[Basis, bool, str, str], list[_Key]] = {}
+        for key in self._tallies:
+            if key[0] in ("own", "library"):
+                functions.setdefault((key[0], key[1], key[2], key[4]), []).append(key)
+        merged: dict[_Key, _Key] = {}
+        for keys in functions.values():
+            keys.sort(key=lambda key: (-sum(self._tallies[key].durations), key))
+            targets: list[_Key] = []
+            for key in keys:
+                target = next((each for each in targets if self._mingle(key, each)), None)
+                if target is None:
+                    targets.append(key)
+                else:
+                    merged[key] = target
+        return merged
+
+    def _mingle(self, one: _Key, other: _Key) -> bool:
+        return all(
+            self._tallies[a].lines[b[3]] >= _MINGLED * self._tallies[a].lines.total()
+            for a, b in ((one, other), (other, one))
+        )
+
+
+def shape_of(stall: Stall, here: int, threshold: float) -> Shape:
+    """Whether one long callback makes the stall, or a pile of short ones. `here`: its samples in its place.
+
+    If its callbacks were at least as long as the threshold on average, one of them was long for certain. Else it
+    is judged by the samples: a pile is spread over many places, unless it is a pile of equals, whose callbacks
+    then are not very short.
+    """
+    callbacks = stall.callbacks
+    if callbacks <= 1 or stall.duration >= callbacks * threshold:
+        return "single"
+    if not stall.samples or here < _CONCENTRATED * stall.samples:
+        return "pile-up"
+    few = callbacks <= _FEW_CALLBACKS or stall.duration < callbacks * threshold * _SHORT
+    return "single" if few else "pile-up"
+
+
+def percentile(ordered: array[float] | list[float], share: float) -> float:
+    """The nearest-rank percentile of values in ascending order; 0 of none."""
+    if not ordered:
+        return 0.0
+    return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def _basis(stall: Stall, stack: Stack | None) -> Basis:
+    if stack is None:
+        return "unknown" if stall.samples else "unsampled"
+    if stack.own:
+        return "own"
+    return "loop" if stack.place.kind == "loop" else "library"
+
+
+def _site(key: _Key, tally: _Tally) -> Site:
+    ordered = sorted(tally.durations)
+    count = len(ordered) + tally.uncounted
+    total = math.fsum(ordered) + tally.uncounted_seconds
+    known = total - tally.uncounted_seconds
+    # The most sampled stack; among equals the deepest, then the one that sorts first.
+    stack, (samples, since) = min(
+        tally.stacks.items(),
+        key=lambda item: (-item[1][0], -item[0].depth, place_key(item[0].frame)),
+        default=(None, (0, 0.0)),
+    )
+    return Site(
+        basis=key[0],
+        allowed=key[1],
+        count=count,
+        total=total,
+        p50=percentile(ordered, 0.5),
+        p99=percentile(ordered, 0.99),
+        longest=tally.longest,
+        samples=tally.samples,
+        shape="single" if 2 * tally.single >= known else "pile-up",
+        callbacks=tally.callbacks / len(ordered) if ordered else 0.0,
+        running=tally.running,
+        stack=stack,
+        share=samples / total_samples if (total_samples := _samples(tally)) else 0.0,
+        since=since,
+    )
+
+
+def _samples(tally: _Tally) -> float:
+    return sum(samples for samples, _ in tally.stacks.values())

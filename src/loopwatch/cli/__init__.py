@@ -1,0 +1,23 @@
+"""The command line. One command a file, loaded when it is asked for; what goes wrong ends as one line."""
+
+from __future__ import annotations
+
+from loopwatch.cli.group import Commands
+
+COMMANDS = {
+    # name: (module with a function `command`, what it does)
+    "run": ("loopwatch.cli.run", "Run a program with every event loop in it watched."),
+    "report": ("loopwatch.cli.report", "Show which lines stalled the loop."),
+    "doctor": ("loopwatch.cli.doctor", "Show what this machine and interpreter allow."),
+}
+
+main = Commands(
+    COMMANDS,
+    name="loopwatch",
+    help="""Finds the blocking calls that stall an asyncio event loop.
+
+    \b
+      loopwatch run uvicorn app:app    then send it some requests and stop it
+      loopwatch report                 which lines blocked the loop, and for how long
+    """,
+)

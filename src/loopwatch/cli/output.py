@@ -1,0 +1,75 @@
+"""Where a report goes: a file, or a terminal that may not know every character."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any, TextIO, cast
+
+from loopwatch.errors import LoopwatchError
+
+_PLAIN = str.maketrans(
+    {"│": "|", "▶": ">", "└": "`", "→": "->", "·": "-", "…": "...", "µ": "u", "■": "#", "–": "-", "×": "x"}
+)
+
+
+class _PlainStream:
+    """A stream whose encoding lacks our signs: they are put in plainer ones, what is left becomes a question mark."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        encoding = self._stream.encoding or "ascii"
+        self._stream.write(text.translate(_PLAIN).encode(encoding, "replace").decode(encoding))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def opened(file: str | None) -> Iterator[TextIO]:
+    """A stream for a report: standard output for None and ``-``, else a file that appears once it is complete.
+
+    `LoopwatchError` when the file cannot be written.
+    """
+    if file is None or file == "-":
+        yield terminal(sys.stdout)
+        sys.stdout.flush()
+        return
+    path = Path(file)
+    try:
+        # A pipe or a device cannot be replaced by a file.
+        writer = _replacing(path) if path.is_file() or not path.exists() else path.open("w", encoding="utf-8")
+        with writer as stream:
+            yield cast(TextIO, stream)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise LoopwatchError(f"{file} cannot be written: {error.strerror}", "name another file with -o") from None
+
+
+def terminal(stream: TextIO) -> TextIO:
+    """The stream itself, or one that writes plainer signs to it if it would not know ours."""
+    encoding = (stream.encoding or "ascii").lower().replace("-", "").replace("_", "")
+    return stream if encoding.startswith("utf") else cast(TextIO, _PlainStream(stream))
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[str]]:
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            yield stream
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,184 @@
+"""`loopwatch report -f json`: everything, for other programs. docs/report-json.md is its contract.
+
+Members that later versions will fill are there, null or empty. Strings and numbers keep their type where there is
+nothing to say: a stall without a sample has the file "" and the line 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, TextIO
+
+from loopwatch.analysis.frames import relative
+from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
+from loopwatch.analysis.sites import Site
+from loopwatch.analysis.source import Source
+from loopwatch.model import Frame, Loop
+from loopwatch.report.notes import process_notes
+from loopwatch.report.protocol import Options
+
+SCHEMA = "loopwatch-report/1"
+
+
+class JsonReporter:
+    """Writes a line per site, process and stall, so that large reports are written fast and still read well."""
+
+    def write(self, run: Run, out: TextIO, options: Options) -> None:
+        """Write the report as one JSON object, in ASCII."""
+        source = Source(enabled=options.source)
+        parts: list[tuple[str, Any]] = [
+            ("schema", SCHEMA),
+            ("run", _run(run)),
+            ("processes", (_process(each) for each in run.processes)),
+            ("unwatched", (_unwatched(run))),
+            ("totals", _totals(run)),
+            ("sites", (_site(site, run, source) for site in run.sites)),
+            ("stalls", (_stall(stall) for stall in run.stalls)),
+            ("stalls_omitted", run.stalls_omitted),
+        ]
+        lead = "{"
+        for key, value in parts:
+            out.write(f"{lead}{json.dumps(key)}: ")
+            if isinstance(value, (str, int, dict)):
+                out.write(json.dumps(value))
+            else:
+                _write_list(value, out)
+            lead = ",\n "
+        out.write("}\n")
+
+
+def _write_list(items: Iterable[dict[str, Any]], out: TextIO) -> None:
+    lead = "["
+    for item in items:
+        out.write(f"{lead}\n  {json.dumps(item)}")
+        lead = ","
+    out.write("[]" if lead == "[" else "\n ]")
+
+
+def _run(run: Run) -> dict[str, Any]:
+    return {
+        "path": str(run.paths[0]) if run.paths else "",
+        "paths": [str(path) for path in run.paths],
+        "command": list(run.command),
+        "started": datetime.fromtimestamp(run.started, UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+        "seconds": round(run.seconds, 3),
+        "threshold_ms": _ms(run.threshold),
+        "interval_ms": _ms(run.interval),
+    }
+
+
+def _process(each: WatchedProcess) -> dict[str, Any]:
+    process = each.process
+    return {
+        "pid": process.pid,
+        "parent_pid": process.parent_pid,
+        "python": process.python,
+        "command": list(process.command),
+        "state": "running" if each.running else "ended",
+        "role": "child" if each.child else "main",
+        "notes": process_notes(process),
+        "loops": [_loop(loop) for loop in each.loops],
+    }
+
+
+def _loop(loop: Loop) -> dict[str, Any]:
+    return {
+        "kind": loop.kind,
+        "thread": loop.thread,
+        "seconds": round(loop.seconds, 6),
+        "busy_seconds": round(loop.busy, 6),
+        "utilization": round(loop.utilization, 6),
+        "iterations": loop.iterations,
+        "stalls": loop.stalls,
+        "stalled_ms": _ms(loop.stalled),
+        "worst_ms": _ms(loop.worst),
+        "samples": loop.samples,
+        "samples_torn": loop.torn,
+        "stalls_unsampled": loop.unsampled,
+    }
+
+
+def _unwatched(run: Run) -> list[dict[str, Any]]:
+    return [
+        {"pid": each.pid, "executable": each.executable, "command": list(each.command), "reason": each.reason}
+        for each in run.unwatched
+    ]
+
+
+def _totals(run: Run) -> dict[str, Any]:
+    totals = run.totals
+    return {
+        "stalls": totals.stalls,
+        "stalled_ms": _ms(totals.stalled),
+        "worst_ms": _ms(totals.worst),
+        "requests": None,
+        "requests_delayed": None,
+        "records_dropped": totals.dropped,
+        "stalls_allowed": totals.allowed,
+        "allowed_ms": _ms(totals.allowed_seconds),
+    }
+
+
+def _site(site: Site, run: Run, source: Source) -> dict[str, Any]:
+    place = site.frame or Frame("", "")
+    return {
+        **_place(place, run, source),
+        "source": source.line(place),
+        "basis": site.basis,
+        "blocking": _place(site.blocking or Frame("", ""), run, source),
+        "allowed": site.allowed,
+        "cause": None,
+        "causes_ms": {},
+        "gil_held_ms": None,
+        "shape": site.shape,
+        "phase": None,
+        "count": site.count,
+        "total_ms": _ms(site.total),
+        "p50_ms": _ms(site.p50),
+        "p99_ms": _ms(site.p99),
+        "max_ms": _ms(site.longest),
+        "endpoints": [],
+        "requests_delayed": None,
+        "gil_holder": None,
+        "advice": [],
+        "stack": [
+            {**_place(frame, run, source), "kind": frame.kind} for frame in (site.stack.frames if site.stack else ())
+        ],
+    }
+
+
+def _place(frame: Frame, run: Run, source: Source) -> dict[str, Any]:
+    return {
+        "file": relative(frame.file, run.cwd),
+        "line": frame.line,
+        "function": frame.function,
+        "expression": source.expression(frame),
+    }
+
+
+def _stall(stall: PlacedStall) -> dict[str, Any]:
+    return {
+        "start": round(stall.start, 6),
+        "duration_ms": _ms(stall.duration),
+        "cpu_ms": None,
+        "pid": stall.pid,
+        "callbacks": stall.callbacks,
+        "state": stall.state,
+        "allowed": stall.allowed,
+        "cause": None,
+        "phase": None,
+        "site": stall.site,
+        "endpoint": None,
+        "request": None,
+        "requests_delayed": None,
+        "samples": stall.samples,
+    }
+
+
+def _ms(seconds: float) -> float:
+    return round(seconds * 1e3, 6)
+
+
+REPORTER = JsonReporter()

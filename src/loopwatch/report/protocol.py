@@ -1,0 +1,59 @@
+"""What every report format has to offer, and which formats there are."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Protocol, TextIO, cast
+
+from loopwatch.analysis.run import Run
+from loopwatch.errors import LoopwatchError
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How a report shall look. `source` is whether source files are read."""
+
+    source: bool = True
+    all_frames: bool = False
+
+
+class Reporter(Protocol):
+    """One format."""
+
+    def write(self, run: Run, out: TextIO, options: Options) -> None:
+        """Write the report on a run to a stream. Raises nothing but what the stream does."""
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """A format: the module that has its `REPORTER`, loaded when it is asked for, and the suffixes of its files."""
+
+    module: str
+    suffixes: tuple[str, ...]
+
+
+FORMATS: Mapping[str, Format] = MappingProxyType(
+    {
+        "text": Format("loopwatch.report.text", (".txt", ".text", ".log")),
+        "json": Format("loopwatch.report.json", (".json",)),
+    }
+)
+
+
+def reporter(name: str) -> Reporter:
+    """The reporter of a format by its name, which must be one of `FORMATS`."""
+    return cast(Reporter, importlib.import_module(FORMATS[name].module).REPORTER)
+
+
+def format_of(file: str) -> str:
+    """The format that a file's suffix asks for. `LoopwatchError` if it is of none."""
+    suffix = PurePath(file).suffix.lower()
+    for name, each in FORMATS.items():
+        if suffix in each.suffixes:
+            return name
+    known = ", ".join(each.suffixes[0] for each in FORMATS.values())
+    raise LoopwatchError(f"no format belongs to the suffix of {file}", f"name it {known}, or choose one with -f")

@@ -1,0 +1,216 @@
+"""`loopwatch report`: what a person sees first.
+
+What hangs right now comes before everything else, then the sum, then the lines to mend by what they cost, and at
+the end what the reader should know about the recording itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import TextIO
+
+from rich.console import Console
+from rich.text import Text
+
+from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
+from loopwatch.analysis.source import Source
+from loopwatch.report.notes import process_notes
+from loopwatch.report.protocol import Options
+from loopwatch.report.text_site import SiteView
+from loopwatch.report.words import command, counted, duration, listed, number, plain, share
+
+_WIDEST = 110  # cells; longer lines are hard to read
+_MOST_SITES = 20
+_MOST_OPEN = 10  # stalls without an end that are shown one by one
+
+
+class TextReporter:
+    """Writes for a terminal of any width; in colour where that is wanted."""
+
+    def write(self, run: Run, out: TextIO, options: Options) -> None:
+        """Write the report; the stream decides on colours, and `COLUMNS` or its terminal on the width."""
+        console = Console(file=out, highlight=False, emoji=False, markup=False)
+        page = _Page(run, options, min(_WIDEST, console.width))
+        for line in page.lines():
+            # Lines that belong together are already cut to the width; sentences are wrapped.
+            console.print(line, width=page.width, overflow="fold")
+
+
+class _Page:
+    def __init__(self, run: Run, options: Options, width: int) -> None:
+        self.run = run
+        self.width = width
+        self.source = Source(enabled=options.source)
+        self.loops = [loop for each in run.processes for loop in each.loops]
+        self.whole = sum(loop.seconds for loop in self.loops)
+        self.view = SiteView(run.cwd, self.whole, width, self.source, options)
+
+    def lines(self) -> Iterator[Text]:
+        """The whole report."""
+        yield self._lead()
+        yield Text()
+        open_stalls = list(self._open())
+        if open_stalls:
+            yield from open_stalls
+            yield Text()
+        yield self._sum()
+        if selection := self._selection():
+            yield Text(selection, style="dim")
+        yield Text()
+        yield from self._sites()
+        yield from self._allowed()
+        yield from self._end()
+
+    def _lead(self) -> Text:
+        run = self.run
+        watched = run.processes
+        parts = [command(run.command) or "no command", duration(run.seconds)]
+        if any(each.running for each in watched):
+            parts[-1] += " so far"
+        if len(watched) != 1:
+            parts.append(counted(len(watched), "process", "processes"))
+        thresholds = {each.process.threshold for each in watched if each.process.threshold}
+        if thresholds:
+            parts.append("threshold " + listed([duration(each) for each in sorted(thresholds)]))
+        return Text.assemble(("loopwatch", "bold"), " · ", " · ".join(parts))
+
+    def _open(self) -> Iterator[Text]:
+        """Stalls that last still, then those that lasted until their process was gone."""
+        found = [stall for state in ("running", "gone") for stall in self.run.stalls if stall.state == state]
+        for stall in found[:_MOST_OPEN]:
+            yield self._open_stall(stall)
+        if len(found) > _MOST_OPEN:
+            yield Text(f"■ … and {number(len(found) - _MOST_OPEN)} more like these", style="bold red")
+
+    def _open_stall(self, stall: PlacedStall) -> Text:
+        site = self.run.sites[stall.site]
+        call = self.source.expression(site.frame) if site.frame else ""
+        where = f"{self.view.name(site)}" + (f": {plain(call)}" if call else "")
+        if stall.state == "running":
+            return Text.assemble(
+                ("■ STILL RUNNING", "bold white on red"),
+                f" pid {stall.pid} has answered nobody for ",
+                (duration(stall.duration), "bold red"),
+                f", in {where}",
+            )
+        return Text.assemble(
+            ("■ NEVER ENDED", "bold red"),
+            f" pid {stall.pid} was stuck for at least ",
+            (duration(stall.duration), "bold red"),
+            f" until the process was gone, in {where}",
+        )
+
+    def _sum(self) -> Text:
+        run, totals = self.run, self.run.totals
+        several = len(self.loops) > 1
+        if not self.loops:
+            return Text("No event loop ran in any of the watched processes.", style="bold")
+        if totals.stalls:
+            subject = "The loops were" if several else "The loop was"
+            of_all = f"{share(totals.stalled, self.whole)}{' of their time' if several else ''}"
+            stalls = counted(totals.stalls, "stall")
+            worst = f"; the worst took {duration(totals.worst)}" if totals.stalls > 1 else ""
+            return Text(
+                f"{subject} blocked for {duration(totals.stalled)} ({of_all}) in {stalls}{worst}.", style="bold"
+            )
+        iterations = counted(sum(loop.iterations for loop in self.loops), "iteration")
+        busy = share(sum(loop.busy for loop in self.loops), self.whole)
+        text = f"No iteration reached the threshold of {duration(run.threshold)}"
+        if not run.selection.everything:
+            text = "No stall was found in what was asked for"
+        elif totals.allowed:
+            text += " but those that are allowed"
+        seconds = f"{duration(self.whole)}{f' in {len(self.loops)} loops' if several else ''}"
+        return Text(f"{text}: {iterations} in {seconds}, busy {busy} of the time.", style="bold green")
+
+    def _selection(self) -> str:
+        selection = self.run.selection
+        parts = []
+        if selection.least:
+            parts.append(f"of at least {duration(selection.least)}")
+        if selection.since is not None:
+            parts.append(f"since {_moment(selection.since)}")
+        if selection.until is not None:
+            parts.append(f"until {_moment(selection.until)}")
+        return f"Only stalls {' '.join(parts)} are counted." if parts else ""
+
+    def _sites(self) -> Iterator[Text]:
+        sites = [site for site in self.run.sites if not site.allowed]
+        for rank, site in enumerate(sites[:_MOST_SITES], 1):
+            yield from self.view.lines(rank, site)
+            yield Text()
+        if rest := sites[_MOST_SITES:]:
+            took = duration(sum(site.total for site in rest))
+            yield Text(f"… and {counted(len(rest), 'more site')} with {took} together: loopwatch report -f json")
+            yield Text()
+
+    def _allowed(self) -> Iterator[Text]:
+        sites = [site for site in self.run.sites if site.allowed]
+        if not sites:
+            return
+        totals = self.run.totals
+        took = f"{counted(totals.allowed, 'stall')}, {duration(totals.allowed_seconds)}"
+        yield Text(f"Allowed (not counted above): {took}", style="bold")
+        for site in sites[:_MOST_SITES]:
+            figures = f"{duration(site.total)} · {counted(site.count, 'stall')} · worst {duration(site.longest)}"
+            yield Text(f"    {self.view.name(site)} · {figures}")
+        if rest := sites[_MOST_SITES:]:
+            yield Text(f"    … and {counted(len(rest), 'more site')}")
+        yield Text()
+
+    def _end(self) -> Iterator[Text]:
+        """What is worth knowing about the processes and the recording, by far most often nothing."""
+        lines = [*self._processes(), *self._health()]
+        yield from lines
+        if lines:
+            yield Text()
+        yield Text("Next: loopwatch report -o stalls.json  (all stalls and stacks)", style="dim")
+
+    def _processes(self) -> Iterator[Text]:
+        busy = [each for each in self.run.processes if each.loops]
+        if len(busy) > 1 or any(len(each.loops) > 1 for each in busy):
+            for each in busy:
+                for loop in each.loops:
+                    yield Text(
+                        f"pid {each.process.pid} · {plain(loop.kind)} in {plain(loop.thread) or 'a thread'} · "
+                        f"{duration(loop.seconds)} · busy {share(loop.busy, loop.seconds)} · "
+                        f"{counted(loop.stalls, 'stall')}, {duration(loop.stalled)}"
+                        f"{' · running' if each.running else ''}"
+                    )
+        idle = [each for each in self.run.processes if not each.loops]
+        if idle and self.loops:
+            names = listed([self._who(each) for each in idle[:5]] + ([f"{len(idle) - 5} more"] if idle[5:] else []))
+            yield Text(f"No event loop ran in {names}.")
+        for other in self.run.unwatched:
+            what = command(other.command) or plain(other.executable)
+            yield Text(f"Not watched: pid {other.pid} ({what}): {plain(other.reason)}", style="yellow")
+
+    def _health(self) -> Iterator[Text]:
+        samples = sum(loop.samples for loop in self.loops)
+        if torn := sum(loop.torn for loop in self.loops):
+            yield Text(
+                f"{counted(torn, 'sample')} beside {number(samples)} good ones caught the stack changing: not used."
+            )
+        if lost := self.run.totals.lost:
+            yield Text(f"Of {counted(lost, 'stall')} only the time is known, not the line.", style="yellow")
+        notes: dict[str, list[int]] = {}
+        for each in self.run.processes:
+            for note in process_notes(each.process):
+                notes.setdefault(note, []).append(each.process.pid)
+        for note, pids in notes.items():
+            who = f"pid {listed([str(pid) for pid in pids])}" if len(pids) < 5 else f"{len(pids)} processes"
+            yield Text(f"Note on {who}: {plain(note)}.", style="yellow")
+        for path in self.run.skipped:
+            yield Text(f"Left out: {plain(str(path))} is not a loopwatch recording.", style="yellow")
+
+    def _who(self, each: WatchedProcess) -> str:
+        what = command(each.process.command)
+        return f"pid {each.process.pid}" + (f" ({what})" if what else "")
+
+
+def _moment(unix: float) -> str:
+    return datetime.fromtimestamp(unix).astimezone().isoformat(" ", "seconds")
+
+
+REPORTER = TextReporter()

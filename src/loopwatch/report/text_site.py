@@ -1,0 +1,119 @@
+"""One site in the text report: its line, its figures, its source, and what it calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from loopwatch.analysis.frames import below, short
+from loopwatch.analysis.sites import Site
+from loopwatch.analysis.source import Source
+from loopwatch.model import Frame
+from loopwatch.report.protocol import Options
+from loopwatch.report.snippet import fit, snippet
+from loopwatch.report.words import counted, duration, number, plain, share
+
+_INDENT = "    "
+_NO_PLACE = {
+    "unsampled": "no sample: the watchdog got no CPU in time, or stacks are off",
+    "unknown": "the stacks of these are not in the recording",
+    "lost": "the records of these are not in the recording",
+}
+_NOT_OWN = {
+    "library": "none of your own code was on the stack: this is the outermost library call",
+    "loop": "nothing but the event loop itself was on the stack",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SiteView:
+    """Draws sites. `whole` is the time, in seconds, that a site's share is of; `width` in cells."""
+
+    cwd: str
+    whole: float
+    width: int
+    source: Source
+    options: Options
+
+    def lines(self, rank: int, site: Site) -> Iterator[Text]:
+        """A site's lines, without an empty one after them."""
+        yield from self._head(rank, site)
+        if site.basis in _NOT_OWN:
+            yield Text(f"{_INDENT}{_NOT_OWN[site.basis]}", style="dim")
+        frame = site.frame
+        if frame is None or site.stack is None:
+            return
+        if self.source.changed_since(frame.file, site.since):
+            note = "this file was changed after the process had started: lines may have moved"
+            yield Text(fit(f"{_INDENT}{note}", self.width), style="yellow")
+        if self.options.all_frames:
+            yield from self._frames(site)
+        excerpt = self.source.excerpt(frame)
+        if excerpt is not None:
+            yield from snippet(excerpt, self.width, _INDENT)
+        inner = below(site.stack)
+        if inner and not self.options.all_frames:
+            yield self._call(site, inner)
+
+    def name(self, site: Site) -> str:
+        """Where a site is: file, line and function, or why that is not known."""
+        if site.frame is None:
+            return f"({_NO_PLACE.get(site.basis, 'unknown')})"
+        return self.place(site.frame)
+
+    def place(self, frame: Frame) -> str:
+        """``app/main.py:42 predict``"""
+        return plain(f"{short(frame, self.cwd)}:{frame.line or '?'} {frame.function}")
+
+    def _head(self, rank: int, site: Site) -> Iterator[Text]:
+        name = f"{rank:>2}  {self.name(site)}"
+        figures = self._figures(site)
+        gap = self.width - cell_len(name) - cell_len(figures)
+        if gap >= 2:
+            yield Text.assemble((name, "bold"), " " * gap, (figures, "cyan"))
+        else:
+            yield Text(fit(name, self.width), style="bold")
+            yield Text(fit(_INDENT + figures, self.width), style="cyan")
+        extra = []
+        if site.shape == "pile-up":
+            extra.append(f"a pile of short callbacks, {number(round(site.callbacks))} per stall")
+        if site.running:
+            extra.append(f"{counted(site.running, 'of them is', 'of them are')} still running")
+        if extra:
+            yield Text(fit(_INDENT + " · ".join(extra), self.width), style="bold red" if site.running else "")
+
+    def _figures(self, site: Site) -> str:
+        total = f"{duration(site.total)} ({share(site.total, self.whole)})"
+        parts = [total, counted(site.count, "stall")]
+        if site.count > 1:
+            if site.basis != "lost":
+                parts.append(f"p50 {duration(site.p50)}")
+            parts.append(f"worst {duration(site.longest)}")
+        return " · ".join(parts)
+
+    def _call(self, site: Site, inner: tuple[Frame, ...]) -> Text:
+        blocking, between = inner[-1], inner[:-1]
+        lead = "└ "
+        if between:
+            libraries = all(frame.kind == "library" for frame in inner)
+            lead += counted(len(between), "library frame" if libraries else "frame") + " → "
+        if site.share < 0.5:
+            lead += "most often "
+        called = self.source.expression(blocking) or f"in {blocking.function}"
+        where = f"{short(blocking, self.cwd)}:{blocking.line or '?'} "
+        line = fit(_INDENT + plain(lead + where + called), self.width)
+        text = Text(line)
+        text.stylize("dim", 0, len(_INDENT + lead))
+        return text
+
+    def _frames(self, site: Site) -> Iterator[Text]:
+        for frame in site.stack.frames if site.stack else ():
+            own = frame == site.frame
+            call = self.source.expression(frame)
+            line = fit(
+                f"{_INDENT}{'▶' if own else ' '} {self.place(frame)}{'  ' if call else ''}{plain(call)}", self.width
+            )
+            yield Text(line, style="bold" if own else "" if frame.kind == "app" else "dim")
