@@ -151,10 +151,16 @@ failed:;
     return status;
 }
 
+void lw_parts_close(lw_parts *parts)
+{
+    lw_file_close(parts->file);
+    parts->file = NULL;
+}
+
 void lw_parts_destroy(lw_parts *parts)
 {
     if (parts != NULL) {
-        lw_file_close(parts->file);
+        lw_parts_close(parts);
         free(parts->directory);
         free(parts->path);
         free(parts);

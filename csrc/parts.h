@@ -19,6 +19,9 @@ typedef struct lw_parts lw_parts;
 lw_status lw_parts_create(lw_parts **out, const lw_recorder_options *options);
 void lw_parts_destroy(lw_parts *parts); /* accepts NULL */
 
+/* Close the file; nothing may be written any more. On the thread that created it, before it ends. */
+void lw_parts_close(lw_parts *parts);
+
 /* Append whole lines. False when what was told to the reader so far no longer stands: lines were lost, or the next
    call begins a new part. */
 bool lw_parts_write(lw_parts *parts, const char *lines, size_t size, uint64_t now);

@@ -101,6 +101,13 @@ void lw_recorder_destroy(lw_recorder *recorder)
     }
 }
 
+void lw_recorder_close(lw_recorder *recorder)
+{
+    if (recorder->parts != NULL) {
+        lw_parts_close(recorder->parts);
+    }
+}
+
 /* Whether the mark says that the reader knows this; from now on it does. */
 static bool told(const lw_recorder *recorder, uint32_t *mark)
 {

@@ -20,15 +20,17 @@ lw_status lw_descriptor_adopt(lw_descriptor *descriptor, int number)
     return LW_OK;
 }
 
-bool lw_descriptor_check(const lw_descriptor *descriptor)
+static bool is_same(const lw_descriptor *descriptor)
 {
     struct stat status;
 
-    if (!descriptor->shared) {
-        return true;
-    }
-    if (fstat(descriptor->number, &status) == 0 && status.st_dev == descriptor->device &&
-        status.st_ino == descriptor->inode) {
+    return fstat(descriptor->number, &status) == 0 && status.st_dev == descriptor->device &&
+           status.st_ino == descriptor->inode;
+}
+
+bool lw_descriptor_check(const lw_descriptor *descriptor)
+{
+    if (!descriptor->shared || is_same(descriptor)) {
         return true;
     }
     errno = EBADF;
@@ -37,7 +39,8 @@ bool lw_descriptor_check(const lw_descriptor *descriptor)
 
 void lw_descriptor_close(lw_descriptor *descriptor)
 {
-    if (lw_descriptor_check(descriptor)) {
+    /* looked at in any case: on another thread than the one it belongs to, the number is somebody else's */
+    if (is_same(descriptor)) {
         close(descriptor->number);
     }
     descriptor->number = -1;
