@@ -242,11 +242,14 @@ void lw_recorder_end(lw_recorder *recorder, uint64_t now)
     finish(recorder, start, BUFFER_BYTES);
 }
 
-void lw_recorder_flush(lw_recorder *recorder, uint64_t now)
+bool lw_recorder_flush(lw_recorder *recorder, uint64_t now)
 {
     const lw_json *buffer = &recorder->buffer;
     bool stands = true;
 
+    if (buffer->size == 0) {
+        return false;
+    }
     if (recorder->parts != NULL) {
         stands = lw_parts_write(recorder->parts, buffer->bytes, buffer->size, now) && stands;
     }
@@ -257,6 +260,7 @@ void lw_recorder_flush(lw_recorder *recorder, uint64_t now)
         recorder->generation++;
     }
     lw_json_rewind(&recorder->buffer, 0);
+    return true;
 }
 
 uint64_t lw_recorder_dropped(const lw_recorder *recorder)

@@ -78,8 +78,8 @@ void lw_recorder_end(lw_recorder *recorder, uint64_t now);
 
 /* Write out what is buffered, to the file and to the queue; begin a new part when this one is full. A record is
    never split between parts. After a failure to write, a later flush begins at a line of its own, so that one
-   torn line is all that a reader meets. */
-void lw_recorder_flush(lw_recorder *recorder, uint64_t now);
+   torn line is all that a reader meets. True: there was something to write. */
+bool lw_recorder_flush(lw_recorder *recorder, uint64_t now);
 
 /* Records that could not be kept, so far. */
 uint64_t lw_recorder_dropped(const lw_recorder *recorder);
