@@ -49,7 +49,8 @@ class Stack:
 
     Equal stacks are equal and hash alike whichever process they come from. The three frames that tell where a
     stall belongs are worked out once, when the stack is made: each looks only at the callback, that is at the
-    frames further in than the innermost one that is the loop's own `_run`.
+    frames further in than the innermost one that is the loop's own `_run`. A loop in C has no such frame; that
+    the main module is not part of a callback is then all that is known.
     """
 
     frame: Frame
@@ -65,16 +66,15 @@ class Stack:
         put = object.__setattr__
         put(self, "depth", outer.depth + 1 if outer else 1)
         put(self, "_hash", hash((outer._hash if outer else 0, frame)))
-        if frame.runs_callbacks:
-            outer = None
-        if frame.kind == "app":
-            put(self, "own", frame)
-        else:
-            put(self, "own", outer.own if outer else None)
-        library = outer.library if outer else None
-        put(self, "library", frame if library is None and frame.kind == "library" else library)
-        first = outer.first if outer else None
-        put(self, "first", frame if first is None and not frame.runs_callbacks else first)
+        outside = frame.runs_callbacks or _is_main_module(frame, outer)
+        own, library, first = (outer.own, outer.library, outer.first) if outer and not outside else (None, None, None)
+        if not outside:
+            own = frame if frame.kind == "app" else own
+            library = frame if library is None and frame.kind == "library" else library
+            first = first or frame
+        put(self, "own", own)
+        put(self, "library", library)
+        put(self, "first", first)
 
     @property
     def place(self) -> Frame:
@@ -111,6 +111,13 @@ class Stack:
                 return False
             mine, theirs = mine.parent, theirs.parent
         return mine is theirs
+
+
+def _is_main_module(frame: Frame, outer: Stack | None) -> bool:
+    """Whether this is the program itself: with nothing outside it, but what `python -m` needs."""
+    if frame.function != "<module>":
+        return False
+    return outer is None or all("runpy" in each.file for each in outer.walk())
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,12 +194,13 @@ class _Reader:
     def failure(self, recordings: list[Recording]) -> RecordingError:
         where = ", ".join(str(recording.path) for recording in recordings)
         if self.unreadable:
-            return RecordingError(f"{self.unreadable[0]} in {where}", "name a recording that you may read")
+            reason = f"{where} cannot be read ({self.unreadable[0]})"
+            return RecordingError(reason, "name a recording that you may read")
         if self.skipped:
             path = self.skipped[0]
             empty = path.is_file() and path.stat().st_size == 0
             message = f"{path} is empty" if empty else f"{path} is not a loopwatch recording"
-            return RecordingError(message, "name the folder of a run: loopwatch report .loopwatch/…")
+            return RecordingError(message, "name the folder of a run: loopwatch report .loopwatch/RUN")
         return RecordingError(f"{where} holds no recording", "record one first: loopwatch run COMMAND")
 
     def run(self, paths: tuple[Path, ...], unwatched: tuple[Unwatched, ...]) -> Run:

@@ -212,7 +212,7 @@ def _basis(stall: Stall, stack: Stack | None) -> Basis:
         return "unknown" if stall.samples else "unsampled"
     if stack.own:
         return "own"
-    return "loop" if stack.place.kind == "loop" else "library"
+    return "library" if stack.place.kind in ("library", "stdlib") else "loop"
 
 
 def _site(key: _Key, tally: _Tally) -> Site:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
 
+from loopwatch.cli.output import discard_output
 from loopwatch.errors import LoopwatchError
 
 USAGE = 2  # the status of every error that the person at the keyboard can put right
@@ -33,7 +33,10 @@ class Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in self._modules:
             return None
-        command = importlib.import_module(self._modules[cmd_name][0]).command
+        try:
+            command = importlib.import_module(self._modules[cmd_name][0]).command
+        except ModuleNotFoundError as error:
+            raise LoopwatchError(f"{error.name} is not installed here", "pip install -U loopwatch") from None
         assert isinstance(command, click.Command)
         return command
 
@@ -70,9 +73,11 @@ class Commands(click.Group):
         except (click.Abort, KeyboardInterrupt):
             sys.exit(_INTERRUPTED)
         except BrokenPipeError:
-            # Whoever read our output has seen enough. Python would complain at exit when it flushes the rest.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            discard_output()
             sys.exit(0)
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            fail(f"{where}{error.strerror or error}", "see: loopwatch --help")
         sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -36,11 +36,17 @@ class _PlainStream:
 def opened(file: str | None) -> Iterator[TextIO]:
     """A stream for a report: standard output for None and ``-``, else a file that appears once it is complete.
 
-    `LoopwatchError` when the file cannot be written.
+    `LoopwatchError` when the file cannot be written. That nobody reads standard output any more is no error: they
+    have seen enough.
     """
     if file is None or file == "-":
-        yield terminal(sys.stdout)
-        sys.stdout.flush()
+        if sys.stdout is None:
+            raise LoopwatchError("standard output is closed", "write to a file: -o FILE")
+        try:
+            yield terminal(sys.stdout)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_output()
         return
     path = Path(file)
     try:
@@ -48,10 +54,15 @@ def opened(file: str | None) -> Iterator[TextIO]:
         writer = _replacing(path) if path.is_file() or not path.exists() else path.open("w", encoding="utf-8")
         with writer as stream:
             yield cast(TextIO, stream)
-    except BrokenPipeError:
-        raise
     except OSError as error:
         raise LoopwatchError(f"{file} cannot be written: {error.strerror}", "name another file with -o") from None
+
+
+def discard_output() -> None:
+    """Let go of standard output: Python would otherwise complain at exit when it flushes what nobody takes."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    os.close(devnull)
 
 
 def terminal(stream: TextIO) -> TextIO:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from loopwatch.config import parse_duration
 from loopwatch.errors import LoopwatchError
 
+if TYPE_CHECKING:
+    _Seconds = click.ParamType[float]
+else:
+    _Seconds = click.ParamType  # generic only in newer versions of click
+
 _AGO = re.compile(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d)(?:\s+ago)?", re.IGNORECASE)
 _SECONDS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-class Duration(click.ParamType[float]):
+class Duration(_Seconds):
     """A length of time in seconds; a bare number is milliseconds."""
 
     name = "duration"
@@ -30,7 +35,7 @@ class Duration(click.ParamType[float]):
             raise _name(error, param) from None
 
 
-class Moment(click.ParamType[float]):
+class Moment(_Seconds):
     """A point in time in Unix seconds: in ISO 8601 (local time unless it says), or how long ago (``5m``)."""
 
     name = "time"

@@ -30,11 +30,16 @@ class TextReporter:
 
     def write(self, run: Run, out: TextIO, options: Options) -> None:
         """Write the report; the stream decides on colours, and `COLUMNS` or its terminal on the width."""
-        console = Console(file=out, highlight=False, emoji=False, markup=False)
+        console = _Console(file=out, highlight=False, emoji=False, markup=False)
         page = _Page(run, options, min(_WIDEST, console.width))
         for line in page.lines():
             # Lines that belong together are already cut to the width; sentences are wrapped.
             console.print(line, width=page.width, overflow="fold")
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        raise  # rich calls this where it handles the error, and would exit with status 1 itself
 
 
 class _Page:
