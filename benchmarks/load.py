@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from typing import cast
 
 CONNECTIONS = 32
 
@@ -31,14 +32,16 @@ def drive(url: str, seconds: int) -> Load:
     wrk = shutil.which("wrk")
     if wrk:
         command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", url]
-        output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 30).stdout
         found = re.search(r"(\d+) requests in ([\d.]+)s", output)
         if not found or "Non-2xx" in output or "Socket errors" in output:
             raise SystemExit(f"benchmarks: wrk reports\n{output}")
         return Load(int(found[1]), float(found[2]))
     port = url.rpartition(":")[2].strip("/")
     command = [sys.executable, "-m", "benchmarks.load", port, str(CONNECTIONS), str(seconds)]
-    count, took = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    count, took = subprocess.run(
+        command, check=True, capture_output=True, text=True, timeout=seconds + 30
+    ).stdout.split()
     return Load(int(count), float(took))
 
 
@@ -55,9 +58,8 @@ class _Client(asyncio.Protocol):
         self.closed = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(self._request)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
+        self._transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
         # The date header has a fixed width, so all answers of one route are equally long.
