@@ -10,6 +10,11 @@ endif
 ARGS ?=
 BIN = .venv/bin
 
+# LOOPWATCH_SANITIZE=address,undefined make test: the address sanitizer has to be there before the interpreter.
+ifneq (,$(findstring address,$(LOOPWATCH_SANITIZE)))
+PRELOAD = ASAN_OPTIONS=detect_leaks=0 LD_PRELOAD="$(shell cc -print-file-name=libasan.so)"
+endif
+
 help:
 	@echo "make demo    set up, run the demo app under loopwatch with traffic, print the report"
 	@echo "make test    set up, run all tests                (ARGS='-k name' goes to pytest)"
@@ -24,7 +29,7 @@ demo: .venv-demo
 
 test: .venv-test
 	@echo "· tests"
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(PRELOAD) $(BIN)/python -m pytest -q $(ARGS)
 
 bench: .venv-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
@@ -36,7 +41,7 @@ lint: .venv-dev
 	@echo "· mypy"
 	@$(BIN)/mypy --no-error-summary
 	@echo "· cython-lint"
-	@$(BIN)/cython-lint src
+	@PATH="$(BIN):$$PATH" cython-lint src
 	@if command -v clang-format >/dev/null; then echo "· clang-format"; \
 	  find csrc tests -name '*.[ch]' -exec clang-format --dry-run -Werror {} +; \
 	else echo "· clang-format is not installed: C files not checked"; fi
