@@ -39,18 +39,25 @@ static int choose_signal(void)
     return SIGRTMAX;
 }
 
+/* To the main thread, which is where the kernel tries first. */
+static void hand_on(siginfo_t *info)
+{
+    if (info->si_code >= 0 || info->si_code == SI_TKILL) {
+        info->si_code = SI_QUEUE; /* sender and value are kept, but only the kernel may say "from kill()" */
+    }
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), info->si_signo, info);
+}
+
 /* Wait for one signal, at most `timeout` (NULL: for ever); false when none came. */
 static bool take(lw_alarm *alarm, const struct timespec *timeout)
 {
     siginfo_t info;
 
-    int number = sigtimedwait(&alarm->signals, &info, timeout);
-    if (number < 0) {
+    if (sigtimedwait(&alarm->signals, &info, timeout) < 0) {
         return false;
     }
     if (info.si_code != SI_TIMER || info.si_value.sival_ptr != alarm) {
-        /* To the main thread, which is where the kernel tries first. */
-        syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), number, &info);
+        hand_on(&info);
     }
     return true;
 }
