@@ -45,14 +45,18 @@ def run(log: str, command: list[str]) -> None:
         raise SetupError(f"{reason}  (all of it: {path.relative_to(ROOT)})")
 
 
+# What tells most about a failure, first the surest: a compiler's error, our own, an exception, pip's.
+_TELLING = [r":\d+(:\d+)?: (fatal )?error: ", r"^loopwatch: ", r"^\w*(Error|Exception): ", r"^ERROR: "]
+
+
 def _telling_line(output: str) -> str:
-    """The line of a tool's output that says what went wrong: a compiler's error, else pip's, else the last."""
+    """The line of a tool's output that says what went wrong; the last one if none stands out."""
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", output).splitlines() if line.strip()]
-    if any("NewConnectionError" in line or "Temporary failure in name resolution" in line for line in lines):
+    if "WARNING: Retrying (" in output and "ERROR: No matching distribution" in output:
         return "no network: pip cannot reach the package index"
-    for pattern in (r"\berror: (?!subprocess|command|metadata|legacy)", r"^loopwatch: ", r"^ERROR: "):
+    for pattern in _TELLING:
         for line in lines:
-            if re.search(pattern, line, re.IGNORECASE):
+            if re.search(pattern, line):
                 return line
     return lines[-1] if lines else ""
 
@@ -104,7 +108,7 @@ def venv_python() -> Path:
 def install(extras: list[str]) -> None:
     """loopwatch itself, editable, and what the extras ask for."""
     wanted = f".[{','.join(extras)}]" if extras else "."
-    pip = [str(venv_python()), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input"]
+    pip = [str(venv_python()), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--no-input", "--retries=2"]
     started = time.monotonic()
     say(f"packages: build tools, {', '.join(extras) or 'loopwatch'}")
     run("pip-build-tools", [*pip, *BUILD_TOOLS])
