@@ -245,11 +245,9 @@ void lw_recorder_end(lw_recorder *recorder, uint64_t now)
 bool lw_recorder_flush(lw_recorder *recorder, uint64_t now)
 {
     const lw_json *buffer = &recorder->buffer;
-    bool stands = true;
+    bool filled = buffer->size > 0, stands = true;
 
-    if (buffer->size == 0) {
-        return false;
-    }
+    /* also when empty: there may be a loss to tell, and room for that again */
     if (recorder->parts != NULL) {
         stands = lw_parts_write(recorder->parts, buffer->bytes, buffer->size, now) && stands;
     }
@@ -260,7 +258,7 @@ bool lw_recorder_flush(lw_recorder *recorder, uint64_t now)
         recorder->generation++;
     }
     lw_json_rewind(&recorder->buffer, 0);
-    return true;
+    return filled;
 }
 
 uint64_t lw_recorder_dropped(const lw_recorder *recorder)
