@@ -1,0 +1,171 @@
+#include "layout.h" /* Python.h comes first */
+
+#include "frames.h"
+
+#include <string.h>
+
+#define FRAME_SIZE offsetof(_PyInterpreterFrame, localsplus)
+_Static_assert(FRAME_SIZE <= LW_FRAME_BYTES, "a frame must fit its buffer");
+_Static_assert(offsetof(PyThreadState, context_ver) == offsetof(PyThreadState, context) + sizeof(void *),
+               "context and context_ver are read as one piece");
+
+static uintptr_t field(const lw_thread_view *view, size_t offset)
+{
+    return view->state + offset;
+}
+
+static lw_status read_word(lw_memory *memory, uintptr_t address, uintptr_t *out)
+{
+    return lw_memory_read(memory, &(lw_piece){address, sizeof *out}, 1, out);
+}
+
+static _PyInterpreterFrame *running_frame(PyThreadState *state)
+{
+#if LW_HAS_CFRAME
+    return state->cframe->current_frame;
+#else
+    return state->current_frame;
+#endif
+}
+
+void lw_thread_view_take(lw_thread_view *out, bool whole)
+{
+    PyThreadState *state = PyThreadState_Get();
+    *out = (lw_thread_view){.state = (uintptr_t)state, .context = (uintptr_t)state->context};
+    if (whole)
+        return;
+    /* The innermost frames of now, not just one: asyncio attaches from within a helper of run_forever that has
+       returned when the first callback runs (3.13+). */
+    _PyInterpreterFrame *frame = running_frame(state);
+    while (frame != NULL && out->base_count < LW_THREAD_BASES) {
+        lw_raw_frame raw;
+        lw_frame_decode(frame, (uintptr_t)frame, &raw);
+        if (!lw_frame_is_shim(&raw)) {
+            out->bases[out->base_count].frame = raw.address;
+            out->bases[out->base_count].code = raw.code;
+            out->base_count++;
+        }
+        frame = frame->previous;
+    }
+}
+
+bool lw_thread_view_is_base(const lw_thread_view *view, const lw_raw_frame *frame)
+{
+    for (size_t i = 0; i < view->base_count; i++) {
+        if (view->bases[i].frame == frame->address && view->bases[i].code == frame->code)
+            return true;
+    }
+    return false;
+}
+
+const volatile uint64_t *lw_thread_context_version(const lw_thread_view *view)
+{
+    return &((PyThreadState *)view->state)->context_ver;
+}
+
+lw_piece lw_thread_context_piece(const lw_thread_view *view)
+{
+    return (lw_piece){field(view, offsetof(PyThreadState, context)), LW_CONTEXT_BYTES};
+}
+
+void lw_thread_context_decode(const void *bytes, uintptr_t *context, uint64_t *version)
+{
+    memcpy(context, bytes, sizeof *context);
+    memcpy(version, (const char *)bytes + sizeof *context, sizeof *version);
+}
+
+#if LW_HAS_CFRAME
+
+size_t lw_current_frame_pieces(const lw_thread_view *view, uintptr_t hint, lw_piece out[LW_CURRENT_PIECES])
+{
+    /* The pointer to the C frame before and after: between them its content belonged to the running code. */
+    out[0] = (lw_piece){field(view, offsetof(PyThreadState, cframe)), sizeof(uintptr_t)};
+    out[1] = (lw_piece){hint + offsetof(_PyCFrame, current_frame), sizeof(uintptr_t)};
+    out[2] = out[0];
+    return 3;
+}
+
+lw_status lw_current_frame_decode(const void *bytes, uintptr_t hint, uintptr_t *frame)
+{
+    uintptr_t words[3];
+    memcpy(words, bytes, sizeof words);
+    *frame = words[1];
+    return words[0] == hint && words[2] == hint ? LW_OK : LW_TORN;
+}
+
+lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *hint,
+                                uintptr_t *frame)
+{
+    lw_status status = read_word(memory, field(view, offsetof(PyThreadState, cframe)), hint);
+    if (status != LW_OK)
+        return status;
+    return read_word(memory, *hint + offsetof(_PyCFrame, current_frame), frame);
+}
+
+#else
+
+size_t lw_current_frame_pieces(const lw_thread_view *view, uintptr_t hint, lw_piece out[LW_CURRENT_PIECES])
+{
+    (void)hint;
+    out[0] = (lw_piece){field(view, offsetof(PyThreadState, current_frame)), sizeof(uintptr_t)};
+    return 1;
+}
+
+lw_status lw_current_frame_decode(const void *bytes, uintptr_t hint, uintptr_t *frame)
+{
+    (void)hint;
+    memcpy(frame, bytes, sizeof *frame);
+    return LW_OK;
+}
+
+lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *hint,
+                                uintptr_t *frame)
+{
+    *hint = 0;
+    return read_word(memory, field(view, offsetof(PyThreadState, current_frame)), frame);
+}
+
+#endif
+
+lw_status lw_frame_chunk_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *low, uintptr_t *high)
+{
+    /* The chunk's frames end at datastack_top (Include/cpython/pystate.h, _PyStackChunk). */
+    const lw_piece pieces[] = {
+        {field(view, offsetof(PyThreadState, datastack_chunk)), sizeof *low},
+        {field(view, offsetof(PyThreadState, datastack_top)), sizeof *high},
+    };
+    uintptr_t words[2];
+    lw_status status = lw_memory_read(memory, pieces, 2, words);
+    if (status != LW_OK)
+        return status;
+    if (words[0] == 0 || words[1] <= words[0])
+        return LW_FAULT;
+    *low = words[0] + offsetof(_PyStackChunk, data);
+    *high = words[1];
+    return *low < *high ? LW_OK : LW_FAULT;
+}
+
+size_t lw_frame_size(void)
+{
+    return FRAME_SIZE;
+}
+
+void lw_frame_decode(const void *bytes, uintptr_t address, lw_raw_frame *out)
+{
+    const _PyInterpreterFrame *frame = bytes;
+    out->address = address;
+    out->code = lw_layout_frame_code(frame);
+    out->instruction = lw_layout_frame_instruction(frame);
+    out->previous = (uintptr_t)frame->previous;
+    out->owner = (uint8_t)frame->owner;
+}
+
+bool lw_frame_is_shim(const lw_raw_frame *frame)
+{
+    return frame->owner >= LW_LAYOUT_FIRST_SHIM_OWNER;
+}
+
+bool lw_frame_is_generator(const lw_raw_frame *frame)
+{
+    return frame->owner == FRAME_OWNED_BY_GENERATOR;
+}

@@ -1,0 +1,72 @@
+/* Interpreter frames and thread states, as bytes that were read from elsewhere. No Python.h here: this is the
+   border of csrc/cpython. Which fields lie where comes from the interpreter's own headers (layout.h). */
+#ifndef LW_CPYTHON_FRAMES_H
+#define LW_CPYTHON_FRAMES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "../os/memory.h"
+#include "../status.h"
+
+enum {
+    LW_FRAME_BYTES = 96, /* room for a frame without its locals, every version */
+    LW_THREAD_BASES = 8,
+};
+
+/* What a frame says about itself. */
+typedef struct lw_raw_frame {
+    uintptr_t address;
+    uintptr_t code;
+    uintptr_t instruction;
+    uintptr_t previous;
+    uint8_t owner;
+} lw_raw_frame;
+
+/* A thread whose stack can be walked, and where the walk ends. */
+typedef struct lw_thread_view {
+    uintptr_t state;   /* PyThreadState; borrowed from the interpreter, may be freed under us */
+    uintptr_t context; /* what its current context was when the view was taken */
+    size_t base_count;
+    struct {
+        uintptr_t frame, code;
+    } bases[LW_THREAD_BASES]; /* frames below which the loop runs: innermost first */
+} lw_thread_view;
+
+/* The calling thread, with the GIL held. With `whole`, walks go on to the outermost frame. */
+void lw_thread_view_take(lw_thread_view *out, bool whole);
+
+/* Whether this is one of the frames below which the loop runs. Any thread. */
+bool lw_thread_view_is_base(const lw_thread_view *view, const lw_raw_frame *frame);
+
+/* Address of the counter that every PyContext_Enter and Exit moves on by one. */
+const volatile uint64_t *lw_thread_context_version(const lw_thread_view *view);
+
+/* `context` and `context_ver`, neighbours in every version. */
+enum { LW_CONTEXT_BYTES = 16 };
+lw_piece lw_thread_context_piece(const lw_thread_view *view);
+void lw_thread_context_decode(const void *bytes, uintptr_t *context, uint64_t *version);
+
+/* How to read "which frame is running": up to three pieces one after the other. `hint` is what 3.11 and 3.12 need
+   to know beforehand, the C frame that holds the pointer. */
+enum { LW_CURRENT_PIECES = 3, LW_CURRENT_BYTES = 24 };
+size_t lw_current_frame_pieces(const lw_thread_view *view, uintptr_t hint, lw_piece out[LW_CURRENT_PIECES]);
+/* LW_TORN when the hint no longer holds. */
+lw_status lw_current_frame_decode(const void *bytes, uintptr_t hint, uintptr_t *frame);
+/* Ask anew, in as many reads as it takes. */
+lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *hint,
+                                uintptr_t *frame);
+
+/* The chunk of memory that holds the thread's newest frames: [*low, *high). Frames of generators and coroutines
+   lie elsewhere. LW_FAULT when it cannot be told. */
+lw_status lw_frame_chunk_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *low, uintptr_t *high);
+
+size_t lw_frame_size(void); /* bytes of a frame that lw_frame_decode looks at */
+void lw_frame_decode(const void *bytes, uintptr_t address, lw_raw_frame *out);
+/* A frame that belongs to the interpreter itself, without code of its own. */
+bool lw_frame_is_shim(const lw_raw_frame *frame);
+/* A frame of a generator or coroutine. */
+bool lw_frame_is_generator(const lw_raw_frame *frame);
+
+#endif

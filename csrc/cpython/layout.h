@@ -1,0 +1,76 @@
+/* The one place that sees the interpreter's internals and its version. Everything else under csrc/cpython asks
+   here. Layouts come from the headers of the interpreter that the extension is built for (offsetof and struct
+   types, hence one wheel per minor version); the self-test holds them against the running one at import. */
+#ifndef LW_CPYTHON_LAYOUT_H
+#define LW_CPYTHON_LAYOUT_H
+
+#define Py_BUILD_CORE 1
+#include <Python.h>
+
+#include "internal/pycore_frame.h"
+#if PY_VERSION_HEX >= 0x030E0000
+#include "internal/pycore_interpframe_structs.h"
+#endif
+#undef Py_BUILD_CORE
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Code objects have a number of their own, never given twice (Objects/codeobject.c, init_code). */
+#define LW_HAS_CODE_VERSION (PY_VERSION_HEX >= 0x030C0000)
+/* The thread state points to a C frame, which points to the current frame (Include/cpython/pystate.h). */
+#define LW_HAS_CFRAME (PY_VERSION_HEX < 0x030D0000)
+/* Frames keep the code as "executable", maybe tagged in the low bits, and the instruction being executed;
+   before, the code itself and the instruction before the next one (Include/internal/pycore_frame.h). */
+#define LW_HAS_EXECUTABLE (PY_VERSION_HEX >= 0x030D0000)
+
+static inline uintptr_t lw_layout_frame_code(const _PyInterpreterFrame *frame)
+{
+#if LW_HAS_EXECUTABLE
+    uintptr_t executable;
+    memcpy(&executable, &frame->f_executable, sizeof executable);
+    return executable & ~(uintptr_t)7;
+#else
+    return (uintptr_t)frame->f_code;
+#endif
+}
+
+static inline uintptr_t lw_layout_frame_instruction(const _PyInterpreterFrame *frame)
+{
+#if LW_HAS_EXECUTABLE
+    return (uintptr_t)frame->instr_ptr;
+#else
+    return (uintptr_t)frame->prev_instr;
+#endif
+}
+
+/* The lowest owner that means "no code of its own": FRAME_OWNED_BY_CSTACK in 3.12 and 3.13, INTERPRETER and
+   CSTACK (3, 4) in 3.14, INTERPRETER in 3.15. 3.11 has no such frames. */
+enum { LW_LAYOUT_FIRST_SHIM_OWNER = PY_VERSION_HEX >= 0x030C0000 ? 3 : 255 };
+
+static inline uint32_t lw_layout_code_version(const PyCodeObject *code)
+{
+#if LW_HAS_CODE_VERSION
+    return code->co_version;
+#else
+    return 0;
+#endif
+}
+
+/* Whether the first word of an object still reads as a reference count: the allocator keeps its free list there,
+   so a freed block shows an address. 3.14 keeps flags in the upper half, 3.12 an immortal mark of 32 bits. */
+static inline bool lw_layout_reference_count_alive(const PyObject *object)
+{
+    uint64_t word;
+    memcpy(&word, object, sizeof word);
+#if PY_VERSION_HEX >= 0x030E0000
+    return (word & UINT32_MAX) != 0 && ((word >> 32) & UINT16_MAX) == 0;
+#elif PY_VERSION_HEX >= 0x030C0000
+    return word != 0 && word <= UINT32_MAX;
+#else
+    return word != 0 && word <= INT32_MAX;
+#endif
+}
+
+#endif
