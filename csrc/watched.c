@@ -1,0 +1,216 @@
+#include "watched.h"
+
+#include <stdlib.h>
+
+enum {
+    LOOK_AGAIN_LEAST_NS = 1000000, /* between two patrols, so that one falls not on the heels of the other */
+};
+static const uint64_t summary_every_ns = 1000000000;
+
+static uint64_t load(const _Atomic uint64_t *value)
+{
+    return atomic_load_explicit(value, memory_order_relaxed);
+}
+
+/* The iteration under way. False while the loop polls. */
+static bool current_iteration(const lw_loop_marks *marks, lw_iteration *out)
+{
+    if (atomic_load_explicit(&marks->polling, memory_order_seq_cst))
+        return false;
+    out->number = atomic_load_explicit(&marks->iteration, memory_order_acquire);
+    out->start_ns = atomic_load_explicit(&marks->started_ns, memory_order_acquire);
+    return true;
+}
+
+/* Whether that iteration goes on, so that what was read meanwhile belongs to it. */
+static bool still_in(const lw_loop_marks *marks, const lw_iteration *iteration)
+{
+    atomic_thread_fence(memory_order_seq_cst);
+    return load(&marks->iteration) == iteration->number &&
+           !atomic_load_explicit(&marks->polling, memory_order_relaxed);
+}
+
+/* ---- records ---- */
+
+static void record_finished(lw_watched *watched, lw_look *look)
+{
+    static const lw_stall nothing;
+    lw_iteration iteration;
+    while (lw_loop_take_finished(&watched->marks, &iteration)) {
+        bool sampled = watched->stall.iteration == iteration.number;
+        const lw_stall *stall = sampled ? &watched->stall : &nothing;
+        watched->unsampled += stall->samples == 0;
+        lw_stall_record record = lw_stall_record_of(stall, watched->record.loop, &iteration);
+        lw_recorder_stall(look->recorder, &watched->record, &record);
+        if (sampled)
+            lw_stall_begin(&watched->stall, 0);
+    }
+}
+
+static void record_running(lw_watched *watched, lw_look *look, lw_iteration *iteration)
+{
+    uintptr_t context;
+    uint64_t version = watched->marks.version;
+    if (look->sampler != NULL)
+        lw_sampler_context(look->sampler, &watched->view, &context, &version);
+    iteration->end_ns = look->now;
+    iteration->callbacks = lw_loop_callbacks(&watched->marks, version);
+    lw_stall_record record = lw_stall_record_of(&watched->stall, watched->record.loop, iteration);
+    lw_recorder_open(look->recorder, &watched->record, &record);
+}
+
+static void record_summary(lw_watched *watched, lw_look *look)
+{
+    const lw_loop_counters *counters = &watched->marks.counters;
+    lw_iteration current;
+    uint64_t until = watched->attached ? look->now : watched->detached_ns;
+    lw_summary_record summary = {
+        .loop = watched->record.loop,
+        .at_ns = until,
+        .running = watched->attached,
+        .watched_ns = watched->watched_ns + (watched->attached ? until - watched->attached_ns : 0),
+        .busy_ns = load(&counters->busy_ns),
+        .iterations = load(&counters->iterations),
+        .stalls = load(&counters->stalls),
+        .stalled_ns = load(&counters->stalled_ns),
+        .longest_ns = load(&counters->longest_ns),
+        .lost = load(&counters->lost),
+        .lost_ns = load(&counters->lost_ns),
+        .samples = watched->samples,
+        .torn = watched->torn,
+        .unsampled = watched->unsampled,
+        .sampling_ns = watched->sampling_ns,
+    };
+    if (watched->attached && current_iteration(&watched->marks, &current) && look->now > current.start_ns)
+        summary.busy_ns += look->now - current.start_ns;
+    for (unsigned i = 0; i < LW_LOOP_HISTOGRAM; i++)
+        summary.histogram[i] = load(&counters->histogram[i]);
+    lw_recorder_summary(look->recorder, &watched->record, &summary);
+}
+
+/* What changes when there is something new to sum up. */
+static uint64_t summary_version(const lw_watched *watched)
+{
+    return 2 * load(&watched->marks.counters.iterations) + watched->attached;
+}
+
+static void sum_up(lw_watched *watched, lw_look *look, bool at_once)
+{
+    uint64_t version = summary_version(watched);
+    if (version == watched->summary_version || (!at_once && look->now < watched->summary_due_ns))
+        return;
+    watched->summary_version = version;
+    watched->summary_due_ns = look->now + summary_every_ns;
+    record_summary(watched, look);
+}
+
+/* ---- samples ---- */
+
+static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *iteration)
+{
+    uint32_t stack;
+    uint64_t before = lw_clock_now();
+    lw_status status = lw_sampler_take(look->sampler, &watched->view, &watched->chain, &stack);
+    uint64_t after = lw_clock_now();
+    if (!still_in(&watched->marks, iteration))
+        return; /* it may show the poll, or the next iteration */
+    watched->sampling_ns += after - before;
+    if (status == LW_OK) {
+        watched->samples++;
+        lw_stall_add(&watched->stall, stack);
+    } else if (status == LW_FULL) {
+        look->tables_full = true;
+    } else {
+        watched->torn++;
+        lw_stall_add_torn(&watched->stall);
+    }
+}
+
+static void sample(lw_watched *watched, lw_look *look, lw_iteration *iteration)
+{
+    if (watched->stall.iteration != iteration->number) {
+        record_finished(watched, look); /* it may have ended after we looked, and its samples belong to it */
+        lw_stall_begin(&watched->stall, iteration->number);
+    }
+    if (look->sampler != NULL)
+        take_sample(watched, look, iteration);
+    look->now = lw_clock_now();
+    bool due =
+        lw_stall_open_due(&watched->stall, iteration->start_ns, look->now, watched->marks.threshold_ns);
+    if (due && still_in(&watched->marks, iteration))
+        record_running(watched, look, iteration);
+}
+
+/* ---- loops without a hook in their poll ---- */
+
+/* Play the part of the hook: the thread is in a callback when its context is another one than before the loop ran, and
+   in the same callback as at the last look when no context was entered or left since. Good to one patrol. A context
+   that a callback enters by itself (Context.run) splits it in two. */
+static void look_at_context(lw_watched *watched, lw_look *look)
+{
+    uintptr_t context;
+    uint64_t version;
+    if (look->sampler == NULL ||
+        lw_sampler_context(look->sampler, &watched->view, &context, &version) != LW_OK)
+        return;
+    bool inside = context != watched->view.context;
+    bool moved = version != watched->context.version;
+    if (watched->context.inside && (!inside || moved))
+        lw_loop_poll_entered(&watched->marks, look->now);
+    if (inside && (!watched->context.inside || moved))
+        lw_loop_poll_returned(&watched->marks, look->now);
+    watched->context.inside = inside;
+    watched->context.version = version;
+}
+
+/* ---- the look ---- */
+
+uint64_t lw_watched_look(lw_watched *watched, lw_look *look)
+{
+    lw_iteration iteration = {0};
+    uint64_t again = 0;
+    if (watched->attached && watched->way == LW_POLL_CONTEXT) {
+        look_at_context(watched, look);
+        again = look->patrol_ns;
+    }
+    record_finished(watched, look);
+    if (watched->attached && current_iteration(&watched->marks, &iteration)) {
+        look->now = lw_clock_now();
+        uint64_t age = look->now > iteration.start_ns ? look->now - iteration.start_ns : 0;
+        if (age >= look->patrol_ns) {
+            sample(watched, look, &iteration);
+            again = look->interval_ns + (look->interval_ns == 0); /* 0 would mean "never" */
+        } else {
+            uint64_t least = look->patrol_ns < LOOK_AGAIN_LEAST_NS ? look->patrol_ns : LOOK_AGAIN_LEAST_NS;
+            uint64_t rest = look->patrol_ns - age;
+            again = rest > least ? rest : least;
+        }
+    }
+    sum_up(watched, look, !watched->attached);
+    return again;
+}
+
+void lw_watched_settle(lw_watched *watched, lw_look *look)
+{
+    record_finished(watched, look);
+    sum_up(watched, look, true);
+}
+
+void lw_watched_forget_stacks(lw_watched *watched)
+{
+    lw_chain_clear(&watched->chain);
+    lw_stall_forget_stacks(&watched->stall);
+}
+
+bool lw_watched_settled(const lw_watched *watched)
+{
+    return !watched->attached && watched->summary_version == summary_version(watched) &&
+           load(&watched->marks.finished_read) == load(&watched->marks.finished_written);
+}
+
+void lw_watched_free(lw_watched *watched)
+{
+    lw_chain_clear(&watched->chain);
+    lw_stall_clear(&watched->stall);
+    free(watched);
+}

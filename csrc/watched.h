@@ -1,0 +1,72 @@
+/* One loop as the watchdog sees it: the marks that its thread writes, and all that the watchdog keeps beside them. */
+#ifndef LW_WATCHED_H
+#define LW_WATCHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "cpython/frames.h"
+#include "loop.h"
+#include "poll.h"
+#include "poll_uv.h"
+#include "recorder.h"
+#include "stack.h"
+#include "stall.h"
+
+typedef struct lw_watchdog lw_watchdog;
+
+typedef struct lw_watched {
+    lw_loop_marks marks;
+    /* The loop's thread only, between attach and detach. */
+    lw_poll_target target;
+    lw_poll_way way;
+    lw_poll_uv *uv;        /* owned while attached that way */
+    lw_watchdog *watchdog; /* a reference */
+
+    /* Under the watchdog's lock from here on. */
+    struct lw_watched *next;
+    uintptr_t loop; /* which loop object it is; never followed */
+    bool attached;
+    uint64_t attached_ns, detached_ns;
+    uint64_t watched_ns; /* in earlier attachments */
+    lw_thread_view view;
+    lw_loop_record record;
+    char thread[64];
+
+    /* The watchdog's thread only. */
+    lw_chain chain;
+    lw_stall stall;
+    uint64_t samples, torn, unsampled, sampling_ns;
+    uint64_t summary_due_ns;
+    uint64_t summary_version; /* iterations and attachments when the last one was written */
+    struct {
+        uint64_t version; /* at the last look; LW_POLL_CONTEXT only */
+        bool inside;      /* whether the thread was in a callback */
+    } context;
+} lw_watched;
+
+/* What the watchdog shares with its loops while it looks at them. */
+typedef struct lw_look {
+    lw_sampler *sampler; /* NULL: no stacks, durations only */
+    lw_recorder *recorder;
+    uint64_t now;
+    uint64_t patrol_ns, interval_ns;
+    bool tables_full; /* set when the intern table must be cleared */
+} lw_look;
+
+/* Look at one loop: record the stalls that have ended, sample it when it is in a long iteration, sum up now and then.
+   Returns how many ns later to look again, 0: not before it leaves its poll. On the watchdog's thread, locked. */
+uint64_t lw_watched_look(lw_watched *watched, lw_look *look);
+
+/* Write the last word on a loop whose thread has gone, or on all of them at the end. Likewise. */
+void lw_watched_settle(lw_watched *watched, lw_look *look);
+
+/* The intern table was cleared. Likewise. */
+void lw_watched_forget_stacks(lw_watched *watched);
+
+/* Whether nothing of it is left to be recorded. Likewise. */
+bool lw_watched_settled(const lw_watched *watched);
+
+void lw_watched_free(lw_watched *watched);
+
+#endif
