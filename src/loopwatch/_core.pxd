@@ -1,0 +1,96 @@
+"""What the binding sees of csrc: it mirrors csrc/loopwatch.h and csrc/cpython/{poll_select,walk}.h."""
+
+from libc.stdint cimport uint32_t, uint64_t, uintptr_t
+
+
+cdef extern from "status.h" nogil:
+    ctypedef enum lw_status:
+        LW_OK
+        LW_FAULT
+        LW_TORN
+        LW_FULL
+        LW_NO_MEMORY
+        LW_SYSTEM
+        LW_UNSUPPORTED
+
+
+cdef extern from "os/clock.h" nogil:
+    uint64_t lw_clock_now()
+
+
+cdef extern from "loop.h" nogil:
+    ctypedef struct lw_loop_marks:
+        pass
+
+    void lw_loop_allow(lw_loop_marks *marks, uint64_t now)
+    void lw_loop_disallow(lw_loop_marks *marks, uint64_t now)
+
+
+cdef extern from "poll_uv.h" nogil:
+    int lw_poll_uv_descriptor(const char *library, void *uv_loop)
+
+
+cdef extern from "loopwatch.h" nogil:
+    ctypedef struct lw_watchdog:
+        pass
+
+    ctypedef enum lw_poll_way:
+        LW_POLL_SLOT
+        LW_POLL_SELECT
+        LW_POLL_UV
+        LW_POLL_CONTEXT
+
+    ctypedef struct lw_options:
+        uint64_t pid
+        uint64_t parent_pid
+        uint64_t threshold_ns
+        uint64_t interval_ns
+        const char *directory
+        const char *header
+        uint64_t part_bytes
+        uint32_t parts
+        uint32_t stacks
+        bint sample
+        bint queue
+
+    ctypedef struct lw_loop_options:
+        uintptr_t loop
+        const char *kind
+        const char *thread
+        lw_poll_way way
+        int descriptor
+        void *uv_loop
+        const char *uv_library
+        uint64_t contexts_extra
+
+    lw_status lw_poll_slot_hook(const char *library, const char *anchor, const char *symbol)
+    void lw_poll_slots_unhook()
+
+    lw_status lw_watchdog_start(lw_watchdog **out, const lw_options *options)
+    void lw_watchdog_stop(lw_watchdog *watchdog)
+    void lw_watchdog_release(lw_watchdog *watchdog)
+    void lw_watchdog_hold(lw_watchdog *watchdog)
+    void lw_watchdog_drop(lw_watchdog *watchdog)
+    bint lw_watchdog_wait(lw_watchdog *watchdog, uint64_t most_ns)
+    int lw_watchdog_trouble(const lw_watchdog *watchdog)
+    size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size)
+    void lw_watchdog_forget()
+
+    lw_status lw_loop_attach(lw_watchdog *watchdog, const lw_loop_options *options)
+    void lw_loop_detach()
+    uintptr_t lw_loop_attached(unsigned depth)
+    lw_loop_marks *lw_loop_marks_here()
+
+
+cdef extern from "cpython/poll_select.h":
+    object lw_poll_select_new(object select, const lw_loop_marks *marks)
+
+
+cdef extern from "cpython/running_loop.h":
+    int lw_running_loop_hook(object function, void (*changed)(object loop) noexcept) except -1
+    void lw_running_loop_unhook()
+
+
+cdef extern from "cpython/walk.h":
+    object lw_walk_here()
+    object lw_walk_place(object line_table, int first_line, unsigned unit)

@@ -1,0 +1,417 @@
+"""The binding: it allocates, converts and calls csrc. When to watch what is decided in watch.py.
+
+What runs inside `_loop_changed` executes no bytecode, in no loop's class either: bytecode would let a signal handler
+run there, and its exception would skip the loop's own clean-up.
+"""
+
+import contextvars
+import itertools
+import os
+import sys
+
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport errno
+from libc.stdlib cimport free, malloc
+
+
+cdef extern from "Python.h":
+    ctypedef struct PyThreadState:
+        uint64_t context_ver
+
+    PyThreadState *PyThreadState_Get()
+
+
+cdef extern from *:
+    """
+    #ifdef _WIN32
+    #include <process.h>
+    #define lw_getpid _getpid
+    #else
+    #include <unistd.h>
+    #define lw_getpid getpid
+    #endif
+    """
+    int lw_getpid() nogil
+
+
+cdef enum:
+    DEPTH = 1024  # LW_STACK_DEPTH of csrc/stack.h
+    TAKE_BYTES = 1 << 20
+    UVLOOP_CONTEXTS = 1  # uvloop runs its ready queue inside a callback of its own
+
+
+_WAYS = {"slot": LW_POLL_SLOT, "select": LW_POLL_SELECT, "uv": LW_POLL_UV, "context": LW_POLL_CONTEXT}
+
+
+cdef lw_watchdog *_watchdog = NULL
+cdef int _pid = 0           # the process that _watchdog belongs to
+cdef object _options = None  # how to start it; None: nothing is watched
+
+
+cdef int _raise(lw_status status) except -1:
+    if status == LW_OK:
+        return 0
+    if status == LW_NO_MEMORY:
+        raise MemoryError
+    if status == LW_SYSTEM:
+        raise OSError(errno, "the watchdog cannot be started")
+    raise RuntimeError(f"the watchdog cannot be started (status {<int>status})")
+
+
+cdef void _notice_fork() noexcept:
+    """In a child: the parent's thread does not exist here. A fork(2) behind libc's back is noticed, too."""
+    global _watchdog, _pid
+    if _pid != lw_getpid():
+        _pid = lw_getpid()
+        _watchdog = NULL
+        lw_watchdog_forget()
+
+
+def configure(options):
+    """Say how to watch from the next attach on; None stops nothing, but attaches no further loop.
+
+    `options`: a dict with `threshold_ns`, `interval_ns`, `directory` (bytes or None), `header` (bytes, JSON members
+    without braces), `part_bytes`, `parts`, `stacks` (0: the default), `sample`, `queue` and `way` (a name of a
+    poll way, or None for the best that serves).
+    """
+    global _options
+    _options = options
+
+
+cdef int _start() except -1:
+    """Start the watchdog if it does not run in this process yet."""
+    global _watchdog
+    cdef lw_options options
+    if _watchdog != NULL:
+        return 0
+    options.pid = lw_getpid()
+    options.parent_pid = os.getppid()
+    options.threshold_ns = _options["threshold_ns"]
+    options.interval_ns = _options["interval_ns"]
+    options.directory = NULL
+    if _options["directory"] is not None:
+        options.directory = _options["directory"]
+    options.header = _options["header"]
+    options.part_bytes = _options["part_bytes"]
+    options.parts = _options["parts"]
+    options.stacks = _options["stacks"]
+    options.sample = _options["sample"]
+    options.queue = _options["queue"]
+    _raise(lw_watchdog_start(&_watchdog, &options))
+    return 0
+
+
+cdef bint _slot(library, bytes anchor, bytes symbol):
+    cdef bytes path
+    cdef const char *where = NULL
+    if library is not None:
+        path = library.encode("utf-8", "surrogateescape")
+        where = path
+    return lw_poll_slot_hook(where, anchor, symbol) == LW_OK
+
+
+cdef bytes _thread_name():
+    """The name of this thread as threading has it, read without running any of its code."""
+    thread = None
+    threading = sys.modules.get("threading")
+    if threading is not None:
+        thread = threading._active.get(threading.get_ident())
+    name = "MainThread" if thread is None else thread._name
+    return str(name).encode("utf-8", "surrogatepass")
+
+
+cdef object _uvloop_of(loop):
+    """uvloop's extension module, if this is one of its loops."""
+    module = sys.modules.get("uvloop.loop")
+    return module if module is not None and isinstance(loop, module.Loop) else None
+
+
+cdef bint _is_asyncio(loop):
+    module = sys.modules.get("asyncio.base_events")
+    return module is not None and isinstance(loop, module.BaseEventLoop)
+
+
+cdef bint _wants(str way):
+    return _options["way"] is None or _options["way"] == way
+
+
+cdef lw_status _attach_uvloop(loop, module, lw_loop_options *options) except *:
+    cdef bytes library = module.__file__.encode("utf-8", "surrogateescape")
+    capsule = module.libuv_get_loop_t_ptr(loop)
+    cdef void *uv_loop = PyCapsule_GetPointer(capsule, NULL)
+    cdef lw_status status
+    options.kind = "uvloop"
+    options.contexts_extra = UVLOOP_CONTEXTS
+    options.uv_loop = uv_loop
+    options.uv_library = library
+    options.descriptor = lw_poll_uv_descriptor(library, uv_loop)
+    if _wants("slot") and options.descriptor >= 0 and _slot(module.__file__, b"PyInit_loop", b"epoll_pwait"):
+        options.way = LW_POLL_SLOT
+        return lw_loop_attach(_watchdog, options)
+    if _wants("slot") or _wants("uv"):
+        options.way = LW_POLL_UV
+        status = lw_loop_attach(_watchdog, options)
+        if status != LW_UNSUPPORTED:
+            return status
+    options.way = LW_POLL_CONTEXT
+    return lw_loop_attach(_watchdog, options)
+
+
+cdef object _epoll_of(selector):
+    """The epoll object of asyncio's usual selector on Linux, else None."""
+    select = sys.modules.get("select")
+    epoll = getattr(selector, "_selector", None)
+    epoll_type = getattr(select, "epoll", None)
+    return epoll if epoll_type is not None and type(epoll) is epoll_type else None
+
+
+cdef lw_status _attach_asyncio(loop, lw_loop_options *options) except *:
+    cdef lw_status status
+    options.kind = "asyncio"
+    selector = getattr(loop, "_selector", None)
+    epoll = _epoll_of(selector)
+    if _wants("slot") and epoll is not None:
+        options.descriptor = epoll.fileno()
+        select = sys.modules["select"]
+        if _slot(getattr(select, "__file__", None), b"PyInit_select", b"epoll_wait"):
+            options.way = LW_POLL_SLOT
+            return lw_loop_attach(_watchdog, options)
+    if selector is not None and (_wants("slot") or _wants("select")):
+        original = selector.select
+        options.way = LW_POLL_SELECT
+        status = lw_loop_attach(_watchdog, options)
+        if status == LW_OK:
+            selector.select = lw_poll_select_new(original, lw_loop_marks_here())
+        return status
+    options.way = LW_POLL_CONTEXT
+    return lw_loop_attach(_watchdog, options)
+
+
+cdef int _attach(loop) except -1:
+    cdef lw_loop_options options
+    cdef bytes thread = _thread_name()
+    cdef lw_status status
+    _start()
+    options.loop = <uintptr_t><void *>loop
+    options.kind = "other"
+    options.thread = thread
+    options.way = LW_POLL_CONTEXT
+    options.descriptor = -1
+    options.uv_loop = NULL
+    options.uv_library = NULL
+    options.contexts_extra = 0
+    uvloop = _uvloop_of(loop)
+    if uvloop is not None:
+        status = _attach_uvloop(loop, uvloop, &options)
+    elif _is_asyncio(loop):
+        status = _attach_asyncio(loop, &options)
+    else:
+        status = lw_loop_attach(_watchdog, &options)
+    _raise(status)
+    return 0
+
+
+cdef void _detach() noexcept:
+    """Off the innermost loop of this thread, which is alive: it is just stopping, or we are called from within."""
+    cdef uintptr_t address = lw_loop_attached(0)
+    cdef object loop = None
+    try:
+        if address != 0:
+            loop = <object><void *>address
+            selector = getattr(loop, "_selector", None)
+            hidden = getattr(selector, "__dict__", None)
+            if hidden is not None:
+                hidden.pop("select", None)
+    except Exception:
+        pass
+    lw_loop_detach()
+
+
+cdef bint _is_suspended(uintptr_t address):
+    """Whether the loop goes on later: `None` was set in the middle of a callback, to run another loop in it.
+
+    asyncio forgets the thread before it says that it has stopped (Lib/asyncio/base_events.py, run_forever).
+    """
+    loop = <object><void *>address
+    return _is_asyncio(loop) and getattr(loop, "_thread_id", None) is not None
+
+
+cdef void _loop_changed(loop) noexcept:
+    """This thread runs this loop from now on, or none."""
+    cdef uintptr_t address = 0 if loop is None else <uintptr_t><void *>loop
+    cdef unsigned depth = 0
+    _notice_fork()
+    try:
+        if loop is None:
+            address = lw_loop_attached(0)
+            if address != 0 and not _is_suspended(address):
+                _detach()
+            return
+        while lw_loop_attached(depth) != 0:
+            if lw_loop_attached(depth) == address:  # back in an outer one: those inside it are over
+                for _ in range(depth):
+                    _detach()
+                return
+            depth += 1
+        if _options is not None:
+            _attach(loop)
+    except Exception:
+        pass  # the loop runs on unwatched
+
+
+def hook():
+    """Watch the loops that start from now on. RuntimeError where asyncio is not as it is known."""
+    import _asyncio
+
+    lw_running_loop_hook(_asyncio._set_running_loop, _loop_changed)
+
+
+def unhook():
+    """Let loops start and stop without us."""
+    lw_running_loop_unhook()
+
+
+def attach_running(loop):
+    """Watch a loop that is already running on this thread."""
+    _loop_changed(loop)
+
+
+def watched():
+    """Whether a loop is watched on this thread."""
+    return lw_loop_attached(0) != 0
+
+
+def stop():
+    """Take the watch off this thread's loops and end the watchdog. What it still has to write is written first."""
+    _notice_fork()
+    cdef lw_watchdog *watchdog = _watchdog
+    while lw_loop_attached(0) != 0:
+        _detach()
+    lw_poll_slots_unhook()
+    if watchdog != NULL:
+        with nogil:
+            lw_watchdog_stop(watchdog)
+
+
+def release():
+    """Forget the watchdog, its records included; it is stopped if it runs."""
+    global _watchdog
+    _notice_fork()
+    cdef lw_watchdog *watchdog = _watchdog
+    _watchdog = NULL
+    if watchdog != NULL:
+        with nogil:
+            lw_watchdog_release(watchdog)
+
+
+def trouble():
+    """errno of the first thing that failed on the watchdog's thread, 0 if nothing did."""
+    _notice_fork()
+    return 0 if _watchdog == NULL else lw_watchdog_trouble(_watchdog)
+
+
+def wait(double seconds):
+    """Wait, without the GIL, until there are records to take; at most so many seconds."""
+    cdef lw_watchdog *watchdog = _watchdog
+    cdef bint come
+    _notice_fork()
+    if _watchdog == NULL:
+        return False
+    lw_watchdog_hold(watchdog)
+    with nogil:
+        come = lw_watchdog_wait(watchdog, <uint64_t>(seconds * 1e9))
+    lw_watchdog_drop(watchdog)
+    return come
+
+
+def take():
+    """Records since the last call, whole lines as bytes; b"" when there are none."""
+    _notice_fork()
+    if _watchdog == NULL:
+        return b""
+    cdef char *lines = <char *>malloc(TAKE_BYTES)
+    if lines == NULL:
+        raise MemoryError
+    try:
+        return PyBytes_FromStringAndSize(lines, lw_watchdog_take(_watchdog, lines, TAKE_BYTES))
+    finally:
+        free(lines)
+
+
+def allow(bint begin):
+    """Enter (True) or leave (False) a block whose stalls are accepted. No effect where no loop is watched."""
+    cdef lw_loop_marks *marks = lw_loop_marks_here()
+    if marks == NULL:
+        return
+    if begin:
+        lw_loop_allow(marks, lw_clock_now())
+    else:
+        lw_loop_disallow(marks, lw_clock_now())
+
+
+def walk():
+    """This thread's stack as the sampler sees it: (file, name, line, end line, column, end column), outermost first."""
+    return lw_walk_here()
+
+
+def place(bytes line_table, int first_line, unsigned unit):
+    """The place of a code unit, as `code.co_positions()` has it."""
+    return lw_walk_place(line_table, first_line, unit)
+
+
+def self_test():
+    """Check name -> "", or what is wrong with it: whether this interpreter is laid out as the headers said.
+
+    `stacks`: the stack of this very thread, read as every sample reads it, is the one that `sys._getframe` shows, to
+    the column. `callbacks`: running something in a context moves the thread's context version by two.
+    """
+    if os.environ.get("LOOPWATCH_SELFTEST") == "fail":  # for tests of what happens then
+        return {"stacks": "LOOPWATCH_SELFTEST=fail is set", "callbacks": ""}
+    return {"stacks": _test_stacks(sys._getframe()), "callbacks": _test_callbacks()}
+
+
+cdef str _test_stacks(frame):
+    try:
+        seen = lw_walk_here()
+    except RuntimeError as error:
+        return str(error)
+    expected = []
+    while frame is not None:
+        code = frame.f_code
+        positions = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None), None)
+        expected.append((code.co_filename, code.co_qualname, *positions))
+        frame = frame.f_back
+    expected = expected[:DEPTH][::-1]
+    if seen == expected:
+        return ""
+    for index, (one, other) in enumerate(zip(seen, expected)):
+        if one != other:
+            return f"frame {index} reads as {one}, not {other}"
+    return f"{len(seen)} frames are read, not {len(expected)}"
+
+
+cdef str _test_callbacks():
+    before = PyThreadState_Get().context_ver
+    contextvars.Context().run(int)
+    moved = PyThreadState_Get().context_ver - before
+    return "" if moved == 2 else f"a context moves the version by {moved}, not 2"
+
+
+def poll_support():
+    """Loop kind -> the best way to see its poll here: "slot", "select", "uv" or "context". uvloop only if imported."""
+    import select
+
+    global _options
+    ways = {}
+    epoll = hasattr(select, "epoll")
+    if epoll and _slot(getattr(select, "__file__", None), b"PyInit_select", b"epoll_wait"):
+        ways["asyncio"] = "slot"
+    else:
+        ways["asyncio"] = "select"
+    module = sys.modules.get("uvloop.loop")
+    if module is not None:
+        ways["uvloop"] = "slot" if _slot(module.__file__, b"PyInit_loop", b"epoll_pwait") else "uv"
+    if _watchdog == NULL:
+        lw_poll_slots_unhook()
+    return ways

@@ -1,0 +1,307 @@
+"""Watching in this process: who wants it, with which settings, and who is told of the stalls.
+
+Several may want it at once: `loopwatch run` from outside, `start()` in the program, `watching()` in a test. The one
+watchdog of the process serves them all; its settings are the strictest of theirs, and whoever asked for less is told
+less.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from loopwatch import _core
+from loopwatch.config import parse_duration
+from loopwatch.errors import ConfigError, LoopwatchError
+from loopwatch.header import header_members
+from loopwatch.model import Stall
+from loopwatch.recording import Decoder
+
+PART_BYTES = 64 << 20
+"""Size of one part of a recording file, in bytes."""
+PARTS = 4
+"""How many parts of one process's recording are kept."""
+_WAYS = ("slot", "select", "uv", "context")
+_WAIT = 3600.0  # seconds; the thread that calls back is woken when there is something
+
+
+@dataclass(eq=False, slots=True)
+class _Want:
+    """One who wants this process watched. Durations in seconds."""
+
+    threshold: float
+    interval: float
+    record: str | None = None
+    tell: Callable[[Stall], None] | None = None
+
+
+@dataclass(slots=True)
+class _State:
+    """All that this module remembers. Guarded by the lock, but for what a forked child resets."""
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    wants: list[_Want] = field(default_factory=list)
+    started: _Want | None = None  # the one of start()
+    decoder: Decoder | None = None  # of the watchdog that runs, when anybody is to be told
+    callbacks: threading.Thread | None = None
+    pid: int = field(default_factory=os.getpid)
+    registered: bool = False
+
+
+_state = _State()
+
+
+def start(
+    threshold: float = 0.010,
+    interval: float = 0.001,
+    record: str | os.PathLike[str] | None = None,
+    on_stall: Callable[[Stall], None] | None = None,
+) -> None:
+    """Watch every event loop that starts in this process from now on, and the one that runs on this thread.
+
+    `threshold` and `interval` are seconds: how long an iteration makes a stall, and how far its samples are apart.
+    `record` is a folder for the recording, made if need be; without it nothing is written. `on_stall` is called with
+    each `Stall` after it has ended, on a thread of loopwatch's own; what it raises is printed and ignored. In a forked
+    child the recording goes on, `on_stall` does not.
+
+    Raises `LoopwatchError` when it was called before and `stop()` was not, or when `record` cannot be written.
+    """
+    _check(threshold, interval)
+    folder = None if record is None else _recording_folder(record)
+    with _state.lock:
+        if _state.started is not None:
+            raise LoopwatchError("loopwatch was started already", "call loopwatch.stop() first")
+        want = _Want(threshold, interval, folder)
+        if on_stall is not None:
+            want.tell = _Caller(on_stall)
+        _state.started = want
+        _add(want)
+
+
+def stop() -> None:
+    """End what `start()` began. All stalls up to now are recorded, and `on_stall` has been called for each."""
+    with _state.lock:
+        want, _state.started = _state.started, None
+        if want is not None:
+            _remove(want)
+    if want is not None and isinstance(want.tell, _Caller):
+        want.tell.close()
+
+
+class Watch:
+    """What `watching()` gives: the stalls so far."""
+
+    def __init__(self) -> None:
+        self._stalls: list[Stall] = []
+
+    @property
+    def stalls(self) -> list[Stall]:
+        """The stalls that have ended, in that order. After the `with` block: all of them."""
+        with _state.lock:
+            _read_records()
+        return self._stalls
+
+
+@contextmanager
+def watching(threshold: float = 0.010, interval: float = 0.001) -> Iterator[Watch]:
+    """Watch this process's event loops within the block. Durations are seconds.
+
+    Where the block lies inside a running loop, the current iteration is cut: one part ends, and is told, with it.
+    """
+    _check(threshold, interval)
+    watch = Watch()
+    want = _Want(threshold, interval, tell=watch._stalls.append)
+    with _state.lock:
+        _add(want)
+    try:
+        yield watch
+    finally:
+        with _state.lock:
+            _remove(want)
+
+
+@contextmanager
+def allowed() -> Iterator[None]:
+    """Accept stalls within the block: those that would not be any without it are recorded as such, reported apart.
+
+    Meant for synchronous code. Where the block awaits, whatever the loop runs meanwhile is accepted as well.
+    """
+    _core.allow(True)
+    try:
+        yield
+    finally:
+        _core.allow(False)
+
+
+def start_from_environment() -> None:
+    """What `loopwatch run` has asked for, in the child that it started. Never raises; `LOOPWATCH=0`: nothing."""
+    folder = os.environ.get("LOOPWATCH_RECORD")
+    if not folder or os.environ.get("LOOPWATCH") == "0":
+        return
+    try:
+        threshold = parse_duration(os.environ.get("LOOPWATCH_THRESHOLD", "10ms"))
+        interval = parse_duration(os.environ.get("LOOPWATCH_INTERVAL", "1ms"))
+        _check(threshold, interval)
+    except ConfigError:  # `loopwatch run` has checked them: somebody else's environment
+        return
+    with _state.lock:
+        _add(_Want(threshold, interval, folder))
+
+
+def _check(threshold: float, interval: float) -> None:
+    if not 1e-6 <= threshold <= 3600:
+        raise ConfigError(f"a threshold of {threshold:g} s means nothing", "give seconds: threshold=0.010 is 10 ms")
+    if not 0 <= interval <= 60:
+        raise ConfigError(f"an interval of {interval:g} s means nothing", "give seconds: interval=0.001 is 1 ms")
+
+
+def _recording_folder(record: str | os.PathLike[str]) -> str:
+    folder = os.path.abspath(os.fspath(record))
+    try:
+        os.makedirs(folder, mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise LoopwatchError(f"{folder} cannot be made: {error.strerror}", "give record= a folder to write to") from None
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise LoopwatchError(f"{folder} cannot be written to", "give record= a folder to write to")
+    return folder
+
+
+# ---- the watchdog and those who want it; with the lock held ----
+
+
+def _add(want: _Want) -> None:
+    _state.wants.append(want)
+    if not _state.registered:
+        _state.registered = True
+        atexit.register(_finish)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_forget_parent)
+    _core.hook()
+    _restart()
+
+
+def _remove(want: _Want) -> None:
+    _end()  # with `want` still there: it is told the last stalls
+    _state.wants.remove(want)
+    if _state.wants:
+        _restart()
+    else:
+        _core.configure(None)
+        _core.unhook()
+
+
+def _restart() -> None:
+    """Let the watchdog run as all who want it have asked, and watch the loop that runs on this thread."""
+    _end()
+    record = next((want.record for want in _state.wants if want.record), None)
+    threshold = min(want.threshold for want in _state.wants)
+    interval = min(want.interval for want in _state.wants)
+    tell = any(want.tell for want in _state.wants)
+    problems = {name: reason for name, reason in _core.self_test().items() if reason}
+    way = os.environ.get("LOOPWATCH_POLL")
+    _core.configure(
+        {
+            "threshold_ns": round(threshold * 1e9),
+            "interval_ns": round(interval * 1e9),
+            "directory": None if record is None else os.fsencode(record),
+            "header": header_members(threshold, interval, problems),
+            "part_bytes": PART_BYTES,
+            "parts": PARTS,
+            "stacks": 0,
+            "sample": "stacks" not in problems,
+            "queue": tell,
+            "way": way if way in _WAYS else None,
+        }
+    )
+    _state.decoder = Decoder(pid=os.getpid()) if tell else None
+    asyncio_events = sys.modules.get("asyncio.events")
+    loop = asyncio_events._get_running_loop() if asyncio_events else None
+    if loop is not None:
+        _core.attach_running(loop)
+
+
+def _end() -> None:
+    """Stop the watchdog and pass on what it still had."""
+    _core.stop()
+    _read_records()
+    _core.release()
+    _state.decoder = None
+
+
+def _read_records() -> None:
+    """Tell of the stalls that have come in since the last time."""
+    decoder = _state.decoder
+    if decoder is None:
+        return
+    while lines := _core.take():
+        for stall in decoder.feed(lines):
+            for want in _state.wants:
+                if want.tell is not None and stall.duration >= want.threshold:
+                    want.tell(stall)
+
+
+def _finish() -> None:
+    """At exit: nothing that was seen is lost."""
+    if _state.pid != os.getpid():
+        return
+    with _state.lock:
+        started = _state.started
+        _end()
+        _core.configure(None)
+        _state.wants.clear()
+    if started is not None and isinstance(started.tell, _Caller):
+        started.tell.close()
+
+
+def _forget_parent() -> None:
+    """In a forked child: the watchdog is started anew at the next attach; those who were told are the parent's. No lock
+    that the parent may have held, no thread."""
+    _state.lock = threading.RLock()
+    _state.pid = os.getpid()
+    _state.decoder = None
+    for want in _state.wants:
+        want.tell = None
+
+
+# ---- on_stall ----
+
+
+class _Caller:
+    """Calls `on_stall` on a thread of its own, which sleeps without the GIL until the watchdog has records."""
+
+    def __init__(self, on_stall: Callable[[Stall], None]) -> None:
+        self._on_stall = on_stall
+        self._stalls: list[Stall] = []
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name="loopwatch", daemon=True)
+        self._thread.start()
+
+    def __call__(self, stall: Stall) -> None:
+        self._stalls.append(stall)
+
+    def close(self) -> None:
+        """Return when all stalls have been called for. From within `on_stall`: they will be."""
+        self._closing = True
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            closing = self._closing
+            with _state.lock:
+                _read_records()
+                stalls, self._stalls = self._stalls, []
+            for stall in stalls:
+                try:
+                    self._on_stall(stall)
+                except Exception:
+                    sys.excepthook(*sys.exc_info())
+            if closing:
+                return
+            if not stalls:
+                _core.wait(_WAIT)
