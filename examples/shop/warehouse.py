@@ -5,6 +5,7 @@ The other service is a thread of this process that answers on the loopback addre
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
@@ -53,5 +54,5 @@ class Warehouse:
     async def close(self) -> None:
         self._client.close()
         await self._async_client.aclose()
-        self._server.shutdown()
+        await asyncio.to_thread(self._server.shutdown)
         self._server.server_close()
