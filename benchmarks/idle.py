@@ -43,6 +43,8 @@ def run(quick: bool) -> list[Outcome]:
         for tid, thread in sorted(after.items()):
             earlier = before.get(tid, Thread(thread.name, 0, 0))
             wakes, cpu_ns = thread.sleeps - earlier.sleeps, thread.cpu_ns - earlier.cpu_ns
+            if not wakes and not cpu_ns:
+                continue  # libuv's pool
             name = "the loop's" if tid == server.pid else thread.name
             outcome.add(
                 [loop, name, str(wakes), f"{wakes / max(of_loop, 1):.2f}", f"{cpu_ns / seconds / 1e7:.3f}"],

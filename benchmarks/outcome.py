@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -30,7 +31,7 @@ class Outcome:
         self.figures.append(figures)
 
     def show(self, console: Console) -> None:
-        table = Table(title=self.title, title_justify="left", title_style="bold")
+        table = Table(title=Text(self.title), title_justify="left", title_style="bold")
         for number, column in enumerate(self.columns):
             table.add_column(column, justify="right" if number else "left", no_wrap=True)
         for row in self.rows:
@@ -54,9 +55,9 @@ class Outcome:
         return path
 
 
-def spread(values: Sequence[float], digits: int = 1, unit: str = "") -> str:
+def spread(values: Sequence[float], digits: int = 1) -> str:
     """The median, and the quartiles where there are enough values to speak of any."""
-    middle = f"{statistics.median(values):.{digits}f}{unit}"
+    middle = f"{statistics.median(values):.{digits}f}"
     if len(values) < 4:
         return middle
     low, _, high = statistics.quantiles(values, n=4)

@@ -15,20 +15,24 @@ LOOPS = ["asyncio", "uvloop"]
 
 
 def iteration(quick: bool) -> Outcome:
-    pairs = 6 if quick else 30
+    pairs = 6 if quick else 40
     outcome = Outcome(
         "iteration",
-        "One loop iteration, with one callback, ns: median [quartiles]",
-        ["loop", "without", "with", "more", "pairs"],
+        f"One loop iteration with one callback, ns: median [quartiles] of {pairs} pairs",
+        ["loop", "without", "with", "more", "more CPU of the process"],
     )
     for loop in LOOPS:
         command = [sys.executable, "-m", "benchmarks.iteration", loop, str(pairs)]
         output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-        found: list[tuple[float, float]] = json.loads(output)
-        bare, watched = [pair[0] for pair in found], [pair[1] for pair in found]
-        more = [with_ - without for without, with_ in found]
+        found: list[tuple[tuple[float, float], tuple[float, float]]] = json.loads(output)
         outcome.add(
-            [loop, spread(bare, 0), spread(watched, 0), spread(more, 0), str(pairs)],
+            [
+                loop,
+                spread([bare[0] for bare, _ in found], 0),
+                spread([watched[0] for _, watched in found], 0),
+                spread([watched[0] - bare[0] for bare, watched in found], 0),
+                spread([watched[1] - bare[1] for bare, watched in found], 0),
+            ],
             loop=loop,
             pairs_ns=found,
         )

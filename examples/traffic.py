@@ -14,8 +14,8 @@ import httpx
 CLIENTS = 8
 # (method, route, path, weight): mostly harmless requests, as in life. They are the ones that wait.
 ROUTES = [
-    ("GET", "/health", "/health", 30),
-    ("GET", "/items/{item_id}", "/items/{n}", 30),
+    ("GET", "/health", "/health", 60),
+    ("GET", "/items/{item_id}", "/items/{n}", 60),
     ("GET", "/items/{item_id}/stock", "/items/{n}/stock", 4),
     ("GET", "/items/{item_id}/sales", "/items/{n}/sales", 5),
     ("GET", "/predict/{item_id}", "/predict/{n}", 4),
@@ -55,7 +55,7 @@ async def drive(client: httpx.AsyncClient, seconds: float, requests: int) -> dic
             response = await client.request(method, path.format(n=chance.randrange(500)))
             response.raise_for_status()
             latencies[f"{method} {route}"].append((time.perf_counter() - begin) * 1e3)
-            await asyncio.sleep(chance.uniform(0.02, 0.1))
+            await asyncio.sleep(chance.uniform(0.05, 0.2))
 
     await asyncio.gather(*(one_client() for _ in range(CLIENTS)))
     return latencies

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-import random
 import sqlite3
 from pathlib import Path
 
 ITEMS = 500
 SALES = 150_000
-COUNTRIES = ["DE", "FR", "PL", "US"]
+
+_SCHEMA = """
+CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, price REAL);
+CREATE TABLE sale (item_id INTEGER, quantity INTEGER, country TEXT);
+"""
+_NUMBERS = "WITH RECURSIVE number(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM number WHERE i + 1 < ?) "
 
 
 def create(path: Path) -> None:
     """Fill a database that is just large enough for one query without an index to take a while."""
-    chance = random.Random(7)
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, price REAL)")
-        connection.execute("CREATE TABLE sale (item_id INTEGER, quantity INTEGER, country TEXT)")
-        connection.executemany(
-            "INSERT INTO item VALUES (?, ?, ?)",
-            ((number, f"item {number}", round(chance.uniform(1, 90), 2)) for number in range(ITEMS)),
+        connection.executescript(_SCHEMA)
+        items = "INSERT INTO item SELECT i, 'item ' || i, i % 90 + 0.99 FROM number"
+        connection.execute(_NUMBERS + items, (ITEMS,))
+        sales = (
+            f"INSERT INTO sale SELECT i * 7919 % {ITEMS}, i % 4 + 1, substr('DEFRPLUS', i % 4 * 2 + 1, 2) FROM number"
         )
-        connection.executemany(
-            "INSERT INTO sale VALUES (?, ?, ?)",
-            ((chance.randrange(ITEMS), chance.randrange(1, 5), chance.choice(COUNTRIES)) for _ in range(SALES)),
-        )
+        connection.execute(_NUMBERS + sales, (SALES,))
     connection.close()
 
 

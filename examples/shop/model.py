@@ -25,7 +25,7 @@ class Model:
 
 def create(path: Path) -> None:
     chance = random.Random(11)
-    trees = [[(chance.randrange(8), chance.random(), chance.gauss(0, 1)) for _ in range(NODES)] for _ in range(TREES)]
+    trees = [[(node % 8, chance.random(), chance.random()) for node in range(NODES)] for _ in range(TREES)]
     path.write_bytes(pickle.dumps(Model(trees)))
 
 
