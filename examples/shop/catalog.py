@@ -6,7 +6,7 @@ import sqlite3
 from pathlib import Path
 
 ITEMS = 500
-SALES = 150_000
+SALES = 250_000
 
 _SCHEMA = """
 CREATE TABLE item (id INTEGER PRIMARY KEY, name TEXT, price REAL);
@@ -21,9 +21,7 @@ def create(path: Path) -> None:
         connection.executescript(_SCHEMA)
         items = "INSERT INTO item SELECT i, 'item ' || i, i % 90 + 0.99 FROM number"
         connection.execute(_NUMBERS + items, (ITEMS,))
-        sales = (
-            f"INSERT INTO sale SELECT i * 7919 % {ITEMS}, i % 4 + 1, substr('DEFRPLUS', i % 4 * 2 + 1, 2) FROM number"
-        )
+        sales = f"INSERT INTO sale SELECT i * 7919 % {ITEMS}, i % 4 + 1, substr('DEFRPLUS', i / 500 % 4 * 2 + 1, 2) FROM number"
         connection.execute(_NUMBERS + sales, (SALES,))
     connection.close()
 
