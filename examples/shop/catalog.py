@@ -21,7 +21,8 @@ def create(path: Path) -> None:
         connection.executescript(_SCHEMA)
         items = "INSERT INTO item SELECT i, 'item ' || i, i % 90 + 0.99 FROM number"
         connection.execute(_NUMBERS + items, (ITEMS,))
-        sales = f"INSERT INTO sale SELECT i * 7919 % {ITEMS}, i % 4 + 1, substr('DEFRPLUS', i / 500 % 4 * 2 + 1, 2) FROM number"
+        country = f"substr('DEFRPLUS', i / {ITEMS} % 4 * 2 + 1, 2)"
+        sales = f"INSERT INTO sale SELECT i * 7919 % {ITEMS}, i % 4 + 1, {country} FROM number"
         connection.execute(_NUMBERS + sales, (SALES,))
     connection.close()
 
