@@ -1,0 +1,28 @@
+"""The C units, each case of each program on its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.native.native import Toolchain, cases
+
+PROGRAMS = ["test_intern", "test_json", "test_memory", "test_import_slot", "test_alarm", "test_thread", "test_file"]
+
+
+@pytest.mark.parametrize(
+    ("program", "case"), [pytest.param(p, c, id=f"{p.removeprefix('test_')}-{c}") for p in PROGRAMS for c in cases(p)]
+)
+def test_case(toolchain: Toolchain, program: str, case: str, tmp_path: Path) -> None:
+    toolchain.run(program, case, tmp_path)
+
+
+def test_any_bytes_give_valid_json(toolchain: Toolchain, tmp_path: Path) -> None:
+    toolchain.run("test_json", "every_pair_and_triple_of_bytes", tmp_path)
+    lines = (tmp_path / "lines").read_bytes().split(b"\n")
+    assert lines.pop() == b""
+    assert len(lines) == 255 * 256 * 12
+    for line in lines:
+        assert isinstance(json.loads(line.decode("utf-8")), str)

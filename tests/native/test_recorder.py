@@ -1,0 +1,198 @@
+"""What the recorder wrote, read strictly: by docs/recording.md, every line, every reference."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.native.native import Toolchain, cases
+
+Record = dict[str, Any]
+
+FORMAT = Path(__file__).parents[2] / "docs" / "recording.md"
+
+
+def documented() -> dict[str, set[str]]:
+    """The members of each record, from the table in docs/recording.md."""
+    members: dict[str, set[str]] = {}
+    for row in re.findall(r"^\| `(\w+)` \| (.*?) \| .* \|$", FORMAT.read_text("utf-8"), re.MULTILINE):
+        if row[0] == "t":
+            continue  # the head of the table
+        names = re.sub(r"\([^)]*\)", "", row[1])  # what stands in brackets explains a member
+        members[row[0]] = {"t", *re.findall(r"`(\w+)`", names)}
+    return members
+
+
+MEMBERS = documented()
+
+
+class StrictReader:
+    """Follows one part, or one queue, and fails at the first thing that a reader could not resolve."""
+
+    def __init__(self, path: Path) -> None:
+        self.records: list[Record] = []
+        self.torn = 0
+        self._known: dict[str, dict[int, Record]] = {"code": {}, "frame": {}, "stack": {}, "loop": {}}
+        content = path.read_bytes()
+        lines = content.decode("utf-8").split("\n")
+        if lines.pop():
+            self.torn += 1
+        for line in lines:
+            self._line(line)
+        assert self.records, f"{path} has no header"
+        assert self.records[0]["t"] == "header"
+
+    def of(self, kind: str) -> list[Record]:
+        return [record for record in self.records if record["t"] == kind]
+
+    def _line(self, line: str) -> None:
+        try:
+            record = json.loads(line)
+        except ValueError:
+            self.torn += 1
+            return
+        kind = record["t"]
+        assert set(record) == MEMBERS[kind], record
+        assert (kind == "header") == (not self.records), "a header comes first, and only there"
+        getattr(self, f"_{kind}", lambda record: None)(record)
+        self.records.append(record)
+
+    def _reset(self, record: Record) -> None:
+        for kind in ("code", "frame", "stack"):
+            self._known[kind].clear()
+
+    def _add(self, kind: str, number: int, record: Record) -> None:
+        assert self._known[kind].setdefault(number, record) == record, f"{kind} {number} has two meanings"
+
+    def _loop(self, record: Record) -> None:
+        self._add("loop", record["loop"], record)
+
+    def _code(self, record: Record) -> None:
+        self._add("code", record["id"], record)
+
+    def _frame(self, record: Record) -> None:
+        assert record["code"] in self._known["code"]
+        self._add("frame", record["id"], record)
+
+    def _stack(self, record: Record) -> None:
+        assert record["frame"] in self._known["frame"]
+        assert record["parent"] is None or record["parent"] in self._known["stack"]
+        self._add("stack", record["id"], record)
+
+    def _stall(self, record: Record) -> None:
+        assert record["loop"] in self._known["loop"]
+        for stack, samples in record["stacks"]:
+            assert stack in self._known["stack"] and samples > 0
+
+    def _open(self, record: Record) -> None:
+        self._stall(record)
+
+    def _summary(self, record: Record) -> None:
+        assert record["loop"] in self._known["loop"]
+
+
+def part_number(path: Path) -> int:
+    return int(path.name.split(".")[1]) if path.name.count(".") == 2 else 0
+
+
+@pytest.fixture
+def run(toolchain: Toolchain, tmp_path: Path) -> Any:
+    """Run a case and read what it left: the parts in their order, then the queue."""
+
+    def run_case(case: str) -> list[StrictReader]:
+        toolchain.run("test_recorder", case, tmp_path)
+        paths = [path for path in tmp_path.glob("*.jsonl") if path.stat().st_size]
+        paths.sort(key=lambda path: (path.name == "queue.jsonl", part_number(path)))
+        return [StrictReader(path) for path in paths]
+
+    return run_case
+
+
+def test_the_table_of_the_document_is_understood() -> None:
+    assert MEMBERS["stack"] == {"t", "id", "parent", "frame"}
+    assert MEMBERS["reset"] == {"t"}
+    assert {"header", "loop", "code", "frame", "open", "stall", "summary", "dropped", "end"} < set(MEMBERS)
+
+
+# Cases that say all there is to say themselves, or whose files need no more than being readable throughout.
+DETAILED = {"one_of_each", "names_of_any_bytes", "parts", "a_full_disk", "names_that_are_taken"}
+TORN = {"a_disk_that_is_full_at_the_next_part": 1, "a_limit_to_the_size_of_files": 1}  # lines in a part, at most
+NO_FILE = {"a_folder_that_is_not_there", "a_disk_without_room_for_the_header"}
+
+
+@pytest.mark.parametrize("case", [case for case in cases("test_recorder") if case not in DETAILED])
+def test_case(run: Any, case: str) -> None:
+    readers = run(case)
+    assert (not readers) == (case in NO_FILE)
+    for reader in readers:
+        assert reader.torn <= TORN.get(case, 0)
+
+
+def test_one_of_each(run: Any) -> None:
+    (part,) = run("one_of_each")
+    assert part.torn == 0
+    assert {record["t"] for record in part.records} == set(MEMBERS) - {"dropped"}
+    header = part.records[0]
+    assert header["schema"] == "loopwatch-recording/1"
+    assert (header["pid"], header["parent_pid"], header["part"]) == (77, 1, 0)
+    assert abs(header["unix_ns"] / 1e9 - 1.8e9) < 2e8
+    assert part.of("loop") == [
+        {"t": "loop", "loop": 1, "kind": "asyncio", "poll": "slot", "thread": "MainThread", "tid": 77, "at": 5}
+    ]
+    (opened,) = part.of("open")
+    assert (opened["start"], opened["at"], opened["callbacks"], opened["omitted"]) == (100, 150, 2, 5)
+    stalls = part.of("stall")
+    assert stalls[0]["stacks"] == opened["stacks"] == [[2, 2]]
+    assert [stall["allowed"] for stall in stalls] == [True, False]
+    assert [frame["end_col"] for frame in part.of("frame")][:3] == [None, 9, None]
+    assert part.of("summary")[0]["histogram"] == [0] * 23 + [2**64 - 1]
+    assert part.of("end") == [{"t": "end", "at": 300, "dropped": 0}]
+
+
+def test_names_of_any_bytes(run: Any) -> None:
+    (part,) = run("names_of_any_bytes")
+    assert [code["file"] for code in part.of("code")] == [
+        "plain", "café", 'a"b\\c\n', "\udc80lone", "\ufffd\ufffd(", "<lambda>"
+    ]  # fmt: skip
+    assert part.of("loop")[0]["thread"] == "\udcff thread \x01"
+
+
+def test_parts(run: Any, tmp_path: Path) -> None:
+    parts = run("parts")
+    assert len(parts) == 3
+    numbers = [part.records[0]["part"] for part in parts]
+    assert numbers == list(range(numbers[0], numbers[0] + 3))
+    assert numbers[0] > 10
+    assert len({path.name.split(".")[0] for path in tmp_path.glob("*.jsonl")}) == 1
+    iterations = [stall["iteration"] for part in parts for stall in part.of("stall")]
+    assert iterations == list(range(iterations[0], 1001)), "nothing is lost between parts"
+    assert all(path.stat().st_size < 30_000 for path in tmp_path.glob("*.jsonl"))
+
+
+def test_names_that_are_taken(run: Any, tmp_path: Path) -> None:
+    (part,) = run("names_that_are_taken")
+    assert len(list(tmp_path.glob("*.jsonl"))) == 501
+    assert part.of("summary")
+
+
+def test_a_full_disk(run: Any) -> None:
+    (part,) = run("a_full_disk")
+    assert part.torn <= 3, "one torn line for each time that the disk was full"
+    counts = [dropped["records"] for dropped in part.of("dropped")]
+    assert len(counts) == 3 and counts == sorted(set(counts))
+    assert part.of("end")[0]["dropped"] == counts[-1]
+    for dropped in part.of("dropped"):
+        following = part.records[part.records.index(dropped) + 1 :]
+        assert any(record["t"] == "stall" for record in following), "what comes after is kept again"
+
+
+def test_nothing_is_lost_without_a_word(run: Any) -> None:
+    queue = run("records_nobody_takes")[-1]
+    iterations = [stall["iteration"] for stall in queue.of("stall")]
+    missing = iterations[-1] - iterations[0] + 1 - len(iterations)
+    assert missing > 0
+    assert queue.of("dropped")[-1]["records"] >= missing
