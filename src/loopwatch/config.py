@@ -26,3 +26,13 @@ def parse_duration(text: str) -> float:
     if not math.isfinite(seconds):
         raise ConfigError(f"{text!r} is too long for a duration", f"write {ACCEPTED}")
     return seconds
+
+
+def check_settings(threshold: float, interval: float) -> None:
+    """`ConfigError` unless these durations, in seconds, are of a length that means something."""
+    if not 1e-6 <= threshold <= 3600:
+        raise ConfigError(
+            f"a threshold of {threshold:g} s means nothing", "10 ms is: threshold=0.010, or --threshold 10ms"
+        )
+    if not 0 <= interval <= 60:
+        raise ConfigError(f"an interval of {interval:g} s means nothing", "1 ms is: interval=0.001, or --interval 1ms")

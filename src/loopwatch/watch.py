@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from loopwatch import _core
-from loopwatch.config import parse_duration
+from loopwatch.config import check_settings, parse_duration
 from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.header import header_members
 from loopwatch.model import Stall
@@ -71,7 +71,7 @@ def start(
 
     Raises `LoopwatchError` when it was called before and `stop()` was not, or when `record` cannot be written.
     """
-    _check(threshold, interval)
+    check_settings(threshold, interval)
     folder = None if record is None else _recording_folder(record)
     with _state.lock:
         if _state.started is not None:
@@ -113,7 +113,7 @@ def watching(threshold: float = 0.010, interval: float = 0.001) -> Iterator[Watc
 
     Where the block lies inside a running loop, the current iteration is cut: one part ends, and is told, with it.
     """
-    _check(threshold, interval)
+    check_settings(threshold, interval)
     watch = Watch()
     want = _Want(threshold, interval, tell=watch._stalls.append)
     with _state.lock:
@@ -146,18 +146,11 @@ def start_from_environment() -> None:
     try:
         threshold = parse_duration(os.environ.get("LOOPWATCH_THRESHOLD", "10ms"))
         interval = parse_duration(os.environ.get("LOOPWATCH_INTERVAL", "1ms"))
-        _check(threshold, interval)
+        check_settings(threshold, interval)
     except ConfigError:  # `loopwatch run` has checked them: somebody else's environment
         return
     with _state.lock:
         _add(_Want(threshold, interval, folder))
-
-
-def _check(threshold: float, interval: float) -> None:
-    if not 1e-6 <= threshold <= 3600:
-        raise ConfigError(f"a threshold of {threshold:g} s means nothing", "give seconds: threshold=0.010 is 10 ms")
-    if not 0 <= interval <= 60:
-        raise ConfigError(f"an interval of {interval:g} s means nothing", "give seconds: interval=0.001 is 1 ms")
 
 
 def _recording_folder(record: str | os.PathLike[str]) -> str:
