@@ -81,12 +81,14 @@ def _install(folder):
     def trio_came():
         _name_unwatched(folder, "trio runs its own loop, which loopwatch does not watch")
 
+    # Where nobody has a `sitecustomize` and somebody asks for it, this file is imported once more.
+    if "loopwatch.watch" in sys.modules or any(type(other).__name__ == "LoopwatchFinder" for other in sys.meta_path):
+        return
     if "asyncio" in sys.modules:  # a .pth file was first
         asyncio_came()
-    # Where this file is imported a second time (nobody has a `sitecustomize`, somebody asks for it).
-    elif not any(type(other).__name__ == "LoopwatchFinder" for other in sys.meta_path):
-        finder.awaited.update(asyncio=asyncio_came, trio=trio_came)
-        sys.meta_path.insert(0, finder)
+        return
+    finder.awaited.update(asyncio=asyncio_came, trio=trio_came)
+    sys.meta_path.insert(0, finder)
 
 
 def _start():
