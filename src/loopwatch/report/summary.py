@@ -1,0 +1,119 @@
+"""What `loopwatch run` prints when its command has ended: a few lines; the report has the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rich.cells import cell_len
+from rich.text import Text
+
+from loopwatch.analysis.run import Run
+from loopwatch.analysis.source import Source
+from loopwatch.report.notes import process_notes
+from loopwatch.report.protocol import Options
+from loopwatch.report.snippet import fit
+from loopwatch.report.text_site import SiteView
+from loopwatch.report.words import command, counted, duration, plain, share
+
+_MOST_SITES = 5
+_MOST_NAMED = 3  # of what might come in large numbers: processes, notes
+
+
+def summary(run: Run, typed: str, pid: int, width: int) -> Iterator[Text]:
+    """How it went, the worst lines, and what was not watched, each line fit to `width` cells but for sentences.
+
+    `typed` is the command, and `pid` the process that started it and now prints this.
+    """
+    loops = [loop for each in run.processes for loop in each.loops]
+    if loops:
+        whole = sum(loop.seconds for loop in loops)
+        view = SiteView(run.cwd, whole, width, Source(enabled=False), Options(source=False))
+        yield _lead(run, whole)
+        yield from _unfinished(run, view)
+        yield from _sites(run, view)
+    yield from _idle(run, typed, pid)
+    yield from _unwatched(run)
+    yield from _some("Note: {}.", [note for each in run.processes for note in process_notes(each.process)])
+
+
+def nothing(typed: str, deaf_option: str = "") -> Text:
+    """The summary where nothing was recorded at all: no Python that loopwatch is in has imported asyncio.
+
+    `deaf_option`: the command's own option, such as ``-I``, that keeps loopwatch out.
+    """
+    why = "a Python started with -I, -E or -S, or with a PYTHONPATH of its own, cannot be watched"
+    if deaf_option:
+        why = f"Python's option {deaf_option} keeps loopwatch out"
+    return Text(f"No event loop ran in {plain(typed)}: nothing was watched ({why}).")
+
+
+def _lead(run: Run, whole: float) -> Text:
+    totals = run.totals
+    parts = [duration(run.seconds)]
+    watched = [each for each in run.processes if each.loops]
+    if len(watched) > 1:
+        parts.append(counted(len(watched), "process", "processes"))
+    if totals.stalls:
+        blocked = f"blocked for {duration(totals.stalled)} ({share(totals.stalled, whole)})"
+        parts += [counted(totals.stalls, "stall"), blocked, f"worst {duration(totals.worst)}"]
+    else:
+        parts.append(f"no stall of {duration(run.threshold)} or more")
+    if totals.allowed:
+        parts.append(f"{totals.allowed} more allowed")
+    style = "bold red" if totals.stalls else "bold green"
+    return Text.assemble(("loopwatch", "bold"), " · ", (" · ".join(parts), style))
+
+
+def _unfinished(run: Run, view: SiteView) -> Iterator[Text]:
+    """The stall in which a process was when it was gone; of several the longest."""
+    gone = next((stall for stall in run.stalls if stall.state == "gone"), None)
+    if gone is not None:
+        where = view.name(run.sites[gone.site])
+        lasted = f"pid {gone.pid} was stuck for at least {duration(gone.duration)} until it was gone, in {where}"
+        yield Text.assemble(("■ NEVER ENDED", "bold red"), f" {lasted}")
+
+
+def _sites(run: Run, view: SiteView) -> Iterator[Text]:
+    sites = [site for site in run.sites if not site.allowed]
+    shown = sites[:_MOST_SITES]
+    figures = [f"{duration(site.total)} · {counted(site.count, 'stall')}" for site in shown]
+    names = [fit(view.name(site), view.width - 8 - max(map(cell_len, figures))) for site in shown]
+    column = max(map(cell_len, names), default=0)
+    for rank, (name, figure) in enumerate(zip(names, figures, strict=True), 1):
+        yield Text.assemble(f" {rank}  ", (name, "bold"), " " * (column - cell_len(name) + 3), (figure, "cyan"))
+    if rest := sites[_MOST_SITES:]:
+        yield Text(f"    … and {counted(len(rest), 'more site')}, {duration(sum(site.total for site in rest))}")
+
+
+def _idle(run: Run, typed: str, pid: int) -> Iterator[Text]:
+    """The processes in which no loop ran: the command itself first, then those that had asyncio all the same."""
+    started = {each.process.pid for each in run.processes if each.process.parent_pid == pid}
+    if not any(each.loops for each in run.processes):
+        yield Text(f"No event loop ran in {plain(typed)}: nothing was watched.")
+        return
+    if not any(each.loops for each in run.processes if each.process.pid in started):
+        yield Text(f"No event loop ran in {plain(typed)} itself, only in its child processes.")
+    idle = [each.process for each in run.processes if not each.loops and each.process.pid not in started]
+    yield from _some("No event loop ran in {}.", [f"pid {each.pid} ({command(each.command)})" for each in idle])
+
+
+def _unwatched(run: Run) -> Iterator[Text]:
+    """Each program once, however often it was started. A process with a loop is watched, whatever else it has."""
+    watched = {each.process.pid for each in run.processes if each.loops}
+    names = [
+        f"{command(each.command) or plain(each.executable)}: {plain(each.reason)}"
+        for each in run.unwatched
+        if each.pid not in watched
+    ]
+    for line in _some("Not watched: {}.", names):
+        line.stylize("yellow")
+        yield line
+
+
+def _some(sentence: str, names: list[str]) -> Iterator[Text]:
+    """The sentence for each of the names, without repetition; of many, the first few and how many there are."""
+    distinct = list(dict.fromkeys(names))
+    for name in distinct[:_MOST_NAMED]:
+        yield Text(sentence.format(name))
+    if rest := distinct[_MOST_NAMED:]:
+        yield Text(sentence.format(f"{len(rest)} more"))
