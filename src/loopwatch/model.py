@@ -167,6 +167,8 @@ class Stall:
     @property
     def stack(self) -> Stack | None:
         """The most sampled stack of the place that most samples have in common; None without samples."""
+        if len(self.stacks) == 1:
+            return self.stacks[0][0]
         samples: dict[tuple[str, int, str], int] = {}
         for stack, count in self.stacks:
             key = place_key(stack.place)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 
 from loopwatch.model import Frame, Stack
@@ -31,6 +32,7 @@ def below(stack: Stack) -> tuple[Frame, ...]:
     return tuple(reversed(inner))
 
 
+@lru_cache(maxsize=4096)
 def relative(file: str, cwd: str) -> str:
     """The file as seen from the run's working directory if it lies below it, else as it is. The recording may be
     from another system: no file is looked up."""

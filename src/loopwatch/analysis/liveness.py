@@ -29,11 +29,15 @@ def is_running(process: Process) -> bool:
 
 
 def _same_program(process: Process, found: psutil.Process) -> bool:
-    """One sign is enough: an embedded interpreter has another executable, a renamed process another command."""
+    """One sign is enough: an embedded interpreter has another executable, a renamed process another command. The
+    recorded command names its program without the interpreter that runs it."""
     if not process.executable:
         return True
     try:
         executable, command = found.exe(), tuple(found.cmdline())
     except psutil.AccessDenied:
         return True
-    return os.path.realpath(executable) == os.path.realpath(process.executable) or command == process.command
+    arguments = process.command[1:]
+    if arguments and command[-len(arguments) :] == arguments:
+        return True
+    return os.path.realpath(executable) == os.path.realpath(process.executable)

@@ -124,7 +124,8 @@ class SiteTable:
             if other.file == place.file and other.function == place.function:
                 tally.lines[other.line] += samples
                 if other.line == place.line:
-                    here += samples
+                    # That two samples share the outermost frame of a library says little: it is any callback's.
+                    here += samples if basis == "own" or _same_function(each, stack) else 0
                     tally.stacks.setdefault(each, [0, since])[0] += samples
         if len(tally.stacks) > _MOST_STACKS:
             kept = sorted(tally.stacks.items(), key=lambda item: -item[1][0])[: _MOST_STACKS // 2]
@@ -213,6 +214,12 @@ def _basis(stall: Stall, stack: Stack | None) -> Basis:
     if stack.own:
         return "own"
     return "library" if stack.place.kind in ("library", "stdlib") else "loop"
+
+
+def _same_function(one: Stack, other: Stack | None) -> bool:
+    if other is None:
+        return False
+    return (one.frame.file, one.frame.function) == (other.frame.file, other.frame.function)
 
 
 def _site(key: _Key, tally: _Tally) -> Site:

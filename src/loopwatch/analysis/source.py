@@ -41,6 +41,7 @@ class Source:
         self._enabled = enabled
         self._files: dict[str, tuple[str, ...]] = {}
         self._changed: dict[str, float] = {}
+        self._expressions: dict[Frame, str] = {}
 
     def line(self, frame: Frame) -> str:
         """The frame's line without its end; empty if it cannot be had."""
@@ -49,6 +50,12 @@ class Source:
     def expression(self, frame: Frame) -> str:
         """What runs at the frame, in one line: the call by its columns, else its whole line without indentation.
         Empty if it cannot be had."""
+        known = self._expressions.get(frame)
+        if known is None:
+            known = self._expressions[frame] = self._expression(frame)
+        return known
+
+    def _expression(self, frame: Frame) -> str:
         first = self.line(frame)
         if frame.column is None or frame.end_column is None or not first:
             return shorten(first.strip())

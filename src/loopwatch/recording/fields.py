@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 Record: TypeAlias = Mapping[str, Any]
 
-_LIMIT = 2**63  # beyond it no clock and no counter of the writer can be; floats are still far from overflow
+LIMIT = 2**63  # beyond it no clock and no counter of the writer can be; floats are still far from overflow
 
 
 def parse_line(line: bytes) -> Record | None:
@@ -26,15 +26,13 @@ def parse_line(line: bytes) -> Record | None:
 def integer(record: Record, key: str) -> int | None:
     """A whole number; None if it is missing, of another type, or larger than the writer's own."""
     value = record.get(key)
-    if isinstance(value, int) and not isinstance(value, bool) and -_LIMIT < value < _LIMIT:
-        return value
-    return None
+    return value if type(value) is int and -LIMIT < value < LIMIT else None  # a bool is none
 
 
 def count(record: Record, key: str) -> int:
     """A whole number that is not negative; 0 if it is missing or anything else."""
-    value = integer(record, key)
-    return value if value is not None and value > 0 else 0
+    value = record.get(key)
+    return value if type(value) is int and 0 < value < LIMIT else 0
 
 
 def text(record: Record, key: str, otherwise: str = "") -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from loopwatch.model import Frame, Stack
-from loopwatch.recording.fields import Record, count, integer, text
+from loopwatch.model import Frame, Kind, Stack
+from loopwatch.recording.fields import LIMIT, Record, count, integer, text
 from loopwatch.recording.kinds import Kinds
 
 
@@ -13,7 +13,7 @@ class Tables:
     def __init__(self) -> None:
         self.kinds = Kinds()
         self.unresolved = 0
-        self._codes: dict[int, tuple[str, str, Kinds]] = {}
+        self._codes: dict[int, tuple[str, str, Kind]] = {}
         self._frames: dict[int, Frame] = {}
         self._stacks: dict[int, Stack] = {}
 
@@ -28,7 +28,8 @@ class Tables:
         number = integer(record, "id")
         if number is not None:
             file = self.kinds.absolute(text(record, "file", "<unknown>"))
-            self._codes[number] = file, text(record, "name", "<unknown>"), self.kinds
+            function = text(record, "name", "<unknown>")
+            self._codes[number] = file, function, self.kinds.kind(file, function)
 
     def add_frame(self, record: Record) -> None:
         """A `frame` record. One whose code is unknown is left out."""
@@ -36,7 +37,7 @@ class Tables:
         if number is None or code is None:
             self.unresolved += 1
             return
-        file, function, kinds = code
+        file, function, kind = code
         line, column, end_column = count(record, "line"), integer(record, "col"), integer(record, "end_col")
         self._frames[number] = Frame(
             file=file,
@@ -45,7 +46,7 @@ class Tables:
             end_line=max(line, count(record, "end_line")),
             column=column if column is not None and column >= 0 else None,
             end_column=end_column if end_column is not None and end_column >= 0 else None,
-            kind=kinds.kind(file, function),
+            kind=kind,
         )
 
     def add_stack(self, record: Record) -> None:
@@ -63,14 +64,18 @@ class Tables:
     def stacks(self, record: Record) -> tuple[tuple[Stack, int], ...]:
         """The `stacks` member of an `open` or `stall` record, most samples first."""
         pairs = record.get("stacks")
-        found: dict[Stack, int] = {}
+        known, found = self._stacks, dict[Stack, int]()
         for pair in pairs if isinstance(pairs, list) else ():
-            if not isinstance(pair, list) or len(pair) < 2:
+            # Spelled out, not left to `fields`: this is the reader's innermost loop.
+            if type(pair) is not list or len(pair) < 2 or type(pair[0]) is not int or type(pair[1]) is not int:
                 continue
-            fields = {"id": pair[0], "samples": pair[1]}
-            stack = self._stacks.get(count(fields, "id"))
+            stack, samples = known.get(pair[0]), pair[1]
             if stack is None:
                 self.unresolved += 1
-            elif samples := count(fields, "samples"):
+            elif 0 < samples < LIMIT:
                 found[stack] = found.get(stack, 0) + samples
-        return tuple(sorted(found.items(), key=lambda item: -item[1]))
+        return tuple(sorted(found.items(), key=_by_samples, reverse=True))
+
+
+def _by_samples(item: tuple[Stack, int]) -> int:
+    return item[1]

@@ -33,8 +33,10 @@ class TextReporter:
         console = _Console(file=out, highlight=False, emoji=False, markup=False)
         page = _Page(run, options, min(_WIDEST, console.width))
         for line in page.lines():
-            # Lines that belong together are already cut to the width; sentences are wrapped.
-            console.print(line, width=page.width, overflow="fold")
+            # Lines of source and figures are cut to the width already; sentences are wrapped here.
+            for part in line.wrap(console, page.width, overflow="fold") or [line]:
+                part.rstrip()
+                console.print(part, soft_wrap=True)
 
 
 class _Console(Console):

@@ -81,7 +81,8 @@ class SiteView:
         if site.shape == "pile-up":
             extra.append(f"a pile of short callbacks, {number(round(site.callbacks))} per stall")
         if site.running:
-            extra.append(f"{counted(site.running, 'of them is', 'of them are')} still running")
+            how_many = "" if site.running == site.count else f"{number(site.running)} of them "
+            extra.append(f"{how_many}still running")
         if extra:
             yield Text(fit(_INDENT + " · ".join(extra), self.width), style="bold red" if site.running else "")
 

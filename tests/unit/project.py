@@ -1,0 +1,68 @@
+"""A small project on disk with a recording of it, for the tests of reports and of the command line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tests.unit.recordings import MS, RUNNER, SECOND, STDLIB, UNIX, Place, RecordingBuilder
+
+MAIN = """import heavy_model
+
+
+async def predict(payload):
+    features = build(payload)
+    result = heavy_model.predict(features, tag="日本")
+    return {"result": result}
+
+
+def crunch(numbers):
+    total = 0
+    for number in numbers:
+        total += number * number
+    return total
+"""
+PREDICT = 'heavy_model.predict(features, tag="日本")'
+
+
+def make_project(folder: Path, *, hung: bool = False) -> RecordingBuilder:
+    """Write sources and a recording below `folder`; returns the builder, for more records.
+
+    45 stalls at `predict`, 10 in `crunch`, a pile in a library, one without a sample, one that is allowed.
+    """
+    site = folder / ".venv/lib/python3.12/site-packages"
+    (site / "sk").mkdir(parents=True)
+    main, tree = folder / "main.py", site / "sk/tree.py"
+    main.write_text(MAIN, encoding="utf-8")
+    tree.write_text("\n" * 529 + "        return self.tree_.predict(X)\n", encoding="utf-8")
+    for file in (main, tree):
+        os.utime(file, (1, 1))
+    builder = RecordingBuilder(
+        cwd=str(folder), paths={"stdlib": [STDLIB], "site": [str(site)], "loopwatch": []}, python="3.12.1"
+    )
+    builder.loop()
+    column = 13
+    own: Place = (str(main), "predict", 6, 6, column, column + len(PREDICT.encode()))
+    predict = builder.stack(
+        *RUNNER, own, (str(site / "sk/base.py"), "predict", 3), (str(tree), "Tree.predict", 530, 530, 15, 36)
+    )
+    loop = builder.stack(*RUNNER, (str(main), "crunch", 12, 12, 18, 25))
+    body = builder.stack(*RUNNER, (str(main), "crunch", 13, 13, 8, 32))
+    protocol = builder.stack(*RUNNER, (str(site / "uvicorn/http.py"), "H.data_received", 100))
+    for number in range(45):
+        builder.stall(100 * number, 40 + number % 9, (predict, 40), callbacks=3)
+    for number in range(10):
+        builder.stall(5000 + 100 * number, 20, (loop, 8), (body, 11))
+    builder.stall(7000, 30, (protocol, 9), callbacks=20)
+    builder.stall(7100, 15)
+    builder.stall(7200, 16, (body, 9), allowed=True)
+    builder.summary(
+        10_000, stalls=58, stalled_ns=2221 * MS, longest_ns=48 * MS, busy_ns=3 * SECOND, samples=2011, torn=3
+    )
+    if hung:
+        builder.stall(10_100, 900, (predict, 400), t="open")
+    builder.write(folder / ".loopwatch/20261122T140000Z-4711")
+    return builder
+
+
+START = UNIX / SECOND

@@ -1,0 +1,228 @@
+"""The command line: what it prints where, with which status, and how it ends on bad input."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+import loopwatch
+from loopwatch.cli import COMMANDS, main
+from loopwatch.cli.group import Commands
+from tests.unit.project import make_project
+from tests.unit.recordings import RecordingBuilder
+
+SOURCE = Path(loopwatch.__file__).parents[1]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    make_project(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*args: str) -> Result:
+    result = CliRunner().invoke(main, args)
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def error(*args: str) -> str:
+    """The one line that a command ends with when it is told nonsense."""
+    result = run(*args)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("loopwatch: ")
+    return line.removeprefix("loopwatch: ")
+
+
+def test_report_is_text_on_standard_output(project: Path) -> None:
+    result = run("report")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith("loopwatch · uvicorn app:app · 10.0 s · threshold 10 ms\n")
+    assert "▶ 6 │     result = heavy_model.predict" in result.stdout
+
+
+def test_formats_and_files(project: Path) -> None:
+    assert json.loads(run("report", "-f", "json").stdout)["schema"] == "loopwatch-report/1"
+    assert json.loads(run("report", "-f", "json", "-o", "-").stdout)["schema"] == "loopwatch-report/1"
+    for name in ("a.json", "A.JSON"):
+        assert run("report", "-o", name).stdout == ""
+        assert json.loads((project / name).read_text())["schema"] == "loopwatch-report/1"
+    assert run("report", "-o", "a.txt").exit_code == 0
+    assert "▶ 6 │" in (project / "a.txt").read_text(encoding="utf-8")
+    assert run("report", "-o", "odd.name", "-f", "text").exit_code == 0
+    assert sorted(path.name for path in project.iterdir() if "a.json" in path.name.lower()) == ["A.JSON", "a.json"]
+    assert (project / "a.json").stat().st_mode & 0o777 == 0o666 & ~umask()
+
+
+def umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_runs_by_name(project: Path) -> None:
+    (recording,) = (project / ".loopwatch").iterdir()
+    (file,) = recording.glob("*.jsonl")
+    whole = run("report", "-f", "json").stdout
+    for name in (recording.name, str(recording), ".loopwatch"):
+        assert run("report", "-f", "json", name).stdout == whole
+    assert json.loads(run("report", "-f", "json", str(file)).stdout)["sites"] == json.loads(whole)["sites"]
+
+
+def test_selections(project: Path) -> None:
+    def stalls(*args: str) -> int:
+        return int(json.loads(run("report", "-f", "json", *args).stdout)["totals"]["stalls"])
+
+    assert stalls() == 57
+    assert stalls("--min", "45ms") == 20
+    assert stalls("--min", "45") == 20
+    assert stalls("--since", "2026-11-22T14:00:05Z") == 12
+    assert stalls("--until", "2026-11-22T15:00:05+01:00") == 46
+    assert stalls("--since", "2026-11-22T14:00:05Z", "--until", "2026-11-22T14:00:06Z") == 10
+    assert stalls("--until", "100d") in (0, 57)
+    assert "│" not in run("report", "--no-source").stdout
+    assert "asyncio/events.py:88 Handle._run" in run("report", "--all-frames").stdout
+
+
+def test_max_stall_decides_the_status(project: Path) -> None:
+    assert run("report", "--max-stall", "48ms").exit_code == 0
+    result = run("report", "--max-stall", "47")
+    assert result.exit_code == 1
+    assert result.stderr == "loopwatch: the longest stall took 48 ms, more than 47 ms\n"
+    assert "predict" in result.stdout
+    # Those that are allowed do not count.
+    builder = RecordingBuilder()
+    builder.loop()
+    builder.stall(0, 900, allowed=True)
+    builder.write(project / "allowed")
+    assert run("report", "--max-stall", "10ms", "allowed").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        (["reprot"], "there is no command 'reprot'; did you mean: loopwatch report"),
+        (["frobnicate"], "there is no command 'frobnicate'; there are: run, report, doctor"),
+        (["--wat"], "there is no option --wat; see: loopwatch --help"),
+        (["report", "--formt", "json"], "there is no option --formt; did you mean --format"),
+        (["report", "-f", "pdf"], "see: loopwatch report --help"),
+        (["report", "nope"], "there is no recording at nope; the newest one here is: loopwatch report .loopwatch/2026"),
+        (["report", "main.py"], "main.py is not a loopwatch recording; name the folder of a run"),
+        (["report", "--min", "abc"], "--min: 'abc' is not a duration; write 10ms, 1.5s"),
+        (["report", "--max-stall", "-1"], "--max-stall: '-1' is not a duration"),
+        (["report", "--since", "then"], "--since: 'then' is not a time; write 2026-11-22T14:00"),
+        (["report", "-o", "x.doc"], "no format belongs to the suffix of x.doc; name it .txt, .json"),
+        (["report", "-o", "no/where.json"], "no/where.json cannot be written: No such file or directory"),
+        (["report", "-o", "."], "no format belongs to the suffix of ."),
+        (["report", "-f", "json", "-o", "."], ". cannot be written: Is a directory"),
+        (["report", "--min"], "option '--min' requires an argument"),
+        (["report", "x\ny"], "there is no recording at x y"),
+    ],
+)
+def test_bad_input_ends_as_one_line_that_says_what_to_type_next(project: Path, args: list[str], expected: str) -> None:
+    assert expected in error(*args)
+
+
+def test_no_recording_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert error("report") == "there is no recording in .loopwatch/ here; record one first: loopwatch run COMMAND"
+
+
+def test_help_and_version() -> None:
+    assert run("--version").stdout == f"loopwatch {loopwatch.__version__}\n"
+    for args in ([], ["--help"], ["-h"]):
+        result = run(*args)
+        assert result.exit_code == 0
+        assert all(name in result.stdout for name in COMMANDS)
+    assert "--max-stall" in run("report", "--help").stdout
+
+
+def test_commands_are_loaded_when_they_are_asked_for() -> None:
+    group = Commands({"gone": ("loopwatch.cli.no_such_module", "Is not there.")}, name="loopwatch")
+    assert "Is not there." in CliRunner().invoke(group, ["--help"]).stdout
+    result = CliRunner().invoke(group, ["gone"])
+    assert result.exit_code == 2
+    assert result.stderr == "loopwatch: loopwatch.cli.no_such_module is not installed here; pip install -U loopwatch\n"
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "stderr"),
+    [
+        (KeyboardInterrupt(), 130, "\n"),
+        (click.Abort(), 130, ""),
+        (click.exceptions.Exit(7), 7, ""),
+        (SystemExit(137), 137, ""),
+        (
+            OSError(28, "No space left on device", "x"),
+            2,
+            "loopwatch: x: No space left on device; see: loopwatch --help\n",
+        ),
+    ],
+)
+def test_ends_of_commands(raised: BaseException, status: int, stderr: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    def command() -> None:
+        raise raised
+
+    monkeypatch.setattr("loopwatch.cli.report.command", command)
+    result = run("report")
+    assert (result.exit_code, result.stderr) == (status, stderr)
+
+
+def process(*args: str, **options: object) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(SOURCE), "COLUMNS": "80"}
+    environment.update(options.pop("env", {}))  # type: ignore[call-overload]
+    return subprocess.Popen(  # type: ignore[call-overload,no-any-return]
+        [sys.executable, "-m", "loopwatch", *args],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        **options,
+    )
+
+
+def test_as_a_process(project: Path) -> None:
+    out, err = process("report").communicate()
+    assert b"predict" in out
+    assert b"\x1b" not in out  # no colours where there is no terminal
+    assert err == b""
+    child = process("report", "nope")
+    out, err = child.communicate()
+    assert (child.returncode, out, err.count(b"\n")) == (2, b"", 1)
+
+
+def test_whoever_has_seen_enough_may_close_the_pipe(project: Path) -> None:
+    for name in ("text", "json"):
+        child = process("report", "-f", name, "--max-stall", "1")
+        assert child.stdout
+        assert child.stderr
+        child.stdout.close()
+        assert child.stderr.read() == b"loopwatch: the longest stall took 48 ms, more than 1 ms\n"
+        assert child.wait() == 1
+
+
+def test_a_terminal_that_knows_ascii_only(project: Path) -> None:
+    out, err = process("report", env={"PYTHONIOENCODING": "ascii"}).communicate()
+    assert err == b""
+    assert b'> 6 |     result = heavy_model.predict(features, tag="??")' in out
+
+
+def test_a_report_needs_no_extension(project: Path) -> None:
+    code = (
+        "import sys; sys.modules['loopwatch._core'] = None\n"
+        "from loopwatch.cli import main\n"
+        "main(['report'], standalone_mode=False)\n"
+        "assert 'loopwatch.watch' not in sys.modules and 'asyncio' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=False)
+    assert done.returncode == 0

@@ -1,0 +1,110 @@
+"""Finding recordings, and which files belong together."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from loopwatch.errors import RecordingError
+from loopwatch.recording import find_recordings, read_process
+from tests.unit.recordings import MS, UNIX, RecordingBuilder
+
+START = UNIX // MS
+
+
+def make(folder: Path, pid: int = 7, start: int = START, *parts: int) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for part in parts or (0,):
+        suffix = f".{part}" if part else ""
+        builder = RecordingBuilder(pid, part=part)
+        builder.loop()
+        builder.stall(part * 100, 20, iteration=part + 1)
+        (folder / f"{pid}-{start}{suffix}.jsonl").write_bytes(builder.data)
+    return folder
+
+
+def found(tmp_path: Path, *runs: str) -> list[str]:
+    recordings = find_recordings([Path(run) for run in runs], cwd=tmp_path)
+    return [str(recording.path.relative_to(tmp_path)) for recording in recordings]
+
+
+def test_the_newest_is_the_one_that_began_last(tmp_path: Path) -> None:
+    make(tmp_path / ".loopwatch/b", 7, START)
+    make(tmp_path / ".loopwatch/a", 7, START + 5)
+    make(tmp_path / ".loopwatch/c", 7, START - 5)
+    (tmp_path / ".loopwatch/not-a-recording").mkdir()
+    (tmp_path / ".loopwatch/.gitignore").write_text("*\n")
+    os.utime(tmp_path / ".loopwatch/c")
+    assert found(tmp_path) == [".loopwatch/a"]
+
+
+def test_what_a_run_may_be(tmp_path: Path) -> None:
+    make(tmp_path / ".loopwatch/one", 7, START)
+    make(tmp_path / ".loopwatch/two", 8, START + 1)
+    make(tmp_path / "elsewhere/.loopwatch/three")
+    file = f".loopwatch/one/7-{START}.jsonl"
+    assert found(tmp_path, "one") == [".loopwatch/one"]
+    assert found(tmp_path, ".loopwatch/one", ".loopwatch/two") == [".loopwatch/one", ".loopwatch/two"]
+    assert found(tmp_path, ".loopwatch") == [".loopwatch/one", ".loopwatch/two"]
+    assert found(tmp_path, ".loopwatch", "one", ".loopwatch/../.loopwatch/two") == [".loopwatch/one", ".loopwatch/two"]
+    assert found(tmp_path, "elsewhere") == ["elsewhere/.loopwatch/three"]
+    assert found(tmp_path, str(tmp_path / "elsewhere/.loopwatch")) == ["elsewhere/.loopwatch/three"]
+    assert found(tmp_path, file) == [file]
+
+
+def test_errors_say_what_to_type_next(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match=r"no recording in .loopwatch/ here; record one first: loopwatch run"):
+        found(tmp_path)
+    with pytest.raises(RecordingError, match="no recording at nope; record one first"):
+        found(tmp_path, "nope")
+    make(tmp_path / ".loopwatch/one")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RecordingError, match=r"no recording in empty; the newest .*: loopwatch report .loopwatch/one"):
+        found(tmp_path, "empty")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_a_folder_that_may_not_be_read(tmp_path: Path) -> None:
+    folder = make(tmp_path / "locked")
+    folder.chmod(0)
+    try:
+        with pytest.raises(RecordingError, match="cannot be read"):
+            found(tmp_path, "locked")
+    finally:
+        folder.chmod(0o700)
+
+
+def test_parts_belong_together_in_their_order(tmp_path: Path) -> None:
+    make(tmp_path / "run", 7, START, 10, 9, 8)
+    make(tmp_path / "run", 7, START + 1)  # the same pid after an execv
+    (recording,) = find_recordings([tmp_path / "run"])
+    assert [[part.name for part in files.parts] for files in recording.processes] == [
+        [f"7-{START}.{part}.jsonl" for part in (8, 9, 10)],
+        [f"7-{START + 1}.jsonl"],
+    ]
+    assert [files.missing for files in recording.processes] == [8, 0]
+    files = recording.processes[0]
+    decoder = files.decoder()
+    assert [stall.iteration for stall in read_process(files, decoder)] == [9, 10, 11]
+    assert decoder.process.damage.parts_missing == 8
+
+
+def test_parts_that_vanish_while_reading_are_missing(tmp_path: Path) -> None:
+    make(tmp_path / "run", 7, START, 0, 1)
+    (recording,) = find_recordings([tmp_path / "run"])
+    (files,) = recording.processes
+    files.parts[0].unlink()
+    decoder = files.decoder()
+    assert [stall.iteration for stall in read_process(files, decoder)] == [2]
+    assert decoder.process.damage.parts_missing == 1
+
+
+def test_unwatched_processes_are_named(tmp_path: Path) -> None:
+    folder = make(tmp_path / "run")
+    (folder / "9-1.unwatched").write_text('{"pid": 9, "executable": "/old/python", "command": ["x"], "reason": "old"}')
+    (folder / "10-1.unwatched").write_text("{")
+    (recording,) = find_recordings([folder])
+    (other,) = recording.unwatched
+    assert (other.pid, other.executable, other.command, other.reason) == (9, "/old/python", ("x",), "old")

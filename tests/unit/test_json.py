@@ -1,0 +1,238 @@
+"""The JSON report holds on to its schema: other programs do."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from loopwatch.analysis.run import load
+from loopwatch.recording import find_recordings
+from loopwatch.report import Options, reporter
+from tests.unit.project import PREDICT, START, make_project
+
+NUMBER = {"type": "number", "minimum": 0}
+COUNT = {"type": "integer", "minimum": 0}
+TEXT = {"type": "string"}
+NOT_YET = {"type": "null"}
+
+
+def members(**properties: Any) -> dict[str, Any]:
+    """An object with exactly these members."""
+    return {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+
+
+def items(of: Any) -> dict[str, Any]:
+    return {"type": "array", "items": of}
+
+
+PLACE = {"file": TEXT, "line": COUNT, "function": TEXT, "expression": TEXT}
+LOOP = members(
+    kind={"enum": ["asyncio", "uvloop", "other"]},
+    thread=TEXT,
+    seconds=NUMBER,
+    busy_seconds=NUMBER,
+    utilization={"type": "number", "minimum": 0, "maximum": 1},
+    iterations=COUNT,
+    stalls=COUNT,
+    stalled_ms=NUMBER,
+    worst_ms=NUMBER,
+    samples=COUNT,
+    samples_torn=COUNT,
+    stalls_unsampled=COUNT,
+)
+SCHEMA = members(
+    schema={"const": "loopwatch-report/1"},
+    run=members(
+        path=TEXT,
+        paths=items(TEXT),
+        command=items(TEXT),
+        started={"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$"},
+        seconds=NUMBER,
+        threshold_ms=NUMBER,
+        interval_ms=NUMBER,
+    ),
+    processes=items(
+        members(
+            pid=COUNT,
+            parent_pid=COUNT,
+            python=TEXT,
+            command=items(TEXT),
+            state={"enum": ["running", "ended"]},
+            role=TEXT,
+            notes=items(TEXT),
+            loops=items(LOOP),
+        )
+    ),
+    unwatched=items(members(pid=COUNT, executable=TEXT, command=items(TEXT), reason=TEXT)),
+    totals=members(
+        stalls=COUNT,
+        stalled_ms=NUMBER,
+        worst_ms=NUMBER,
+        requests=NOT_YET,
+        requests_delayed=NOT_YET,
+        records_dropped=COUNT,
+        stalls_allowed=COUNT,
+        allowed_ms=NUMBER,
+    ),
+    sites=items(
+        members(
+            **PLACE,
+            source=TEXT,
+            basis={"enum": ["own", "library", "loop", "unsampled", "unknown", "lost"]},
+            blocking=members(**PLACE),
+            allowed={"type": "boolean"},
+            cause=NOT_YET,
+            causes_ms={"const": {}},
+            gil_held_ms=NOT_YET,
+            shape={"enum": ["single", "pile-up"]},
+            phase=NOT_YET,
+            count={"type": "integer", "minimum": 1},
+            total_ms=NUMBER,
+            p50_ms=NUMBER,
+            p99_ms=NUMBER,
+            max_ms=NUMBER,
+            endpoints={"const": []},
+            requests_delayed=NOT_YET,
+            gil_holder=NOT_YET,
+            advice={"const": []},
+            stack=items(members(**PLACE, kind={"enum": ["app", "library", "stdlib", "loop"]})),
+        )
+    ),
+    stalls=items(
+        members(
+            start=NUMBER,
+            duration_ms=NUMBER,
+            cpu_ms=NOT_YET,
+            pid=COUNT,
+            callbacks=COUNT,
+            state={"enum": ["ended", "running", "gone", "cut"]},
+            allowed={"type": "boolean"},
+            cause=NOT_YET,
+            phase=NOT_YET,
+            site=COUNT,
+            endpoint=NOT_YET,
+            request=NOT_YET,
+            requests_delayed=NOT_YET,
+            samples=COUNT,
+        )
+    ),
+    stalls_omitted=COUNT,
+)
+
+
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+
+
+def report(folder: Path, *, alive: bool = False, source: bool = True) -> dict[str, Any]:
+    run = load(find_recordings([folder]), clock=lambda: START + 60, alive=lambda _: alive)
+    out = io.StringIO()
+    reporter("json").write(run, out, Options(source=source))
+    found: dict[str, Any] = json.loads(out.getvalue())
+    VALIDATOR.validate(found)
+    return found
+
+
+def test_a_whole_report(tmp_path: Path) -> None:
+    builder = make_project(tmp_path, hung=True)
+    found = report(tmp_path, alive=True)
+    assert found["run"] == {
+        "path": str(tmp_path / ".loopwatch/20261122T140000Z-4711"),
+        "paths": [str(tmp_path / ".loopwatch/20261122T140000Z-4711")],
+        "command": ["uvicorn", "app:app"],
+        "started": "2026-11-22T14:00:00.000Z",
+        "seconds": 60.0,
+        "threshold_ms": 10.0,
+        "interval_ms": 1.0,
+    }
+    (process,) = found["processes"]
+    assert (process["pid"], process["state"], process["role"]) == (builder.pid, "running", "main")
+    first = found["sites"][0]
+    assert (first["file"], first["line"], first["function"]) == ("main.py", 6, "predict")
+    assert first["expression"] == PREDICT
+    assert first["source"] == f"    result = {PREDICT}"
+    assert first["blocking"] == {
+        "file": ".venv/lib/python3.12/site-packages/sk/tree.py",
+        "line": 530,
+        "function": "Tree.predict",
+        "expression": "self.tree_.predict(X)",
+    }
+    assert [frame["kind"] for frame in first["stack"]] == ["loop"] * 5 + ["app", "library", "library"]
+    assert found["stalls"][0]["state"] == "running"
+    assert found["stalls"][0]["site"] == 0
+    unsampled = next(site for site in found["sites"] if site["basis"] == "unsampled")
+    assert (unsampled["file"], unsampled["line"], unsampled["stack"]) == ("", 0, [])
+
+
+def test_sums_and_orders(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    found = report(tmp_path)
+    totals = found["totals"]
+    counted = [site for site in found["sites"] if not site["allowed"]]
+    assert totals["stalls"] == sum(site["count"] for site in counted) == 57
+    assert totals["stalled_ms"] == pytest.approx(sum(site["total_ms"] for site in counted))
+    assert totals["worst_ms"] == max(site["max_ms"] for site in counted)
+    assert (totals["stalls_allowed"], totals["allowed_ms"]) == (1, 16.0)
+    for key, name in [("sites", "total_ms"), ("stalls", "duration_ms")]:
+        values = [each[name] for each in found[key]]
+        assert values == sorted(values, reverse=True)
+    for at, site in enumerate(found["sites"]):
+        members_of = [stall for stall in found["stalls"] if stall["site"] == at]
+        assert len(members_of) == site["count"]
+        assert sum(stall["duration_ms"] for stall in members_of) == pytest.approx(site["total_ms"])
+
+
+def test_without_source(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    assert {site["expression"] + site["source"] for site in report(tmp_path, source=False)["sites"]} == {""}
+
+
+def test_a_recording_cut_at_any_byte_is_a_report(tmp_path: Path) -> None:
+    make_project(tmp_path / "a", hung=True)
+    (whole,) = (tmp_path / "a/.loopwatch").glob("*/*.jsonl")
+    lines = whole.read_bytes().splitlines(keepends=True)
+    # Each kind of record once is enough: all of them would take minutes.
+    records = {json.loads(line)["t"]: line for line in lines}
+    data = b"".join([*lines[:4], *records.values()])
+    cut = tmp_path / "b" / whole.name
+    cut.parent.mkdir()
+    for end in range(len(data) + 1):
+        cut.write_bytes(data[:end])
+        report(tmp_path / "b", source=False)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_recording_is_a_report(tmp_path: Path, data: st.DataObject) -> None:
+    folder = tmp_path / "a"
+    if not folder.exists():
+        make_project(folder, hung=True)
+    (whole,) = (folder / ".loopwatch").glob("*/*.jsonl")
+    lines = whole.read_bytes().splitlines(keepends=True)
+    for _ in range(data.draw(st.integers(1, 6))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        how = data.draw(st.sampled_from(["drop", "double", "swap", "cut", "flip"]))
+        line = lines[at]
+        if how == "drop":
+            del lines[at]
+        elif how == "double":
+            lines.insert(data.draw(st.integers(0, len(lines))), line)
+        elif how == "swap":
+            lines[at], lines[0] = lines[0], lines[at]
+        elif how == "cut":
+            lines[at] = line[: data.draw(st.integers(0, len(line)))]
+        elif line:
+            spot = data.draw(st.integers(0, len(line) - 1))
+            lines[at] = line[:spot] + data.draw(st.binary(min_size=1, max_size=2)) + line[spot + 1 :]
+    damaged = tmp_path / "b" / whole.name
+    damaged.parent.mkdir(exist_ok=True)
+    damaged.write_bytes(b"".join(lines))
+    found = report(tmp_path / "b", source=False)
+    counted = [site for site in found["sites"] if not site["allowed"]]
+    assert found["totals"]["stalls"] == sum(site["count"] for site in counted)

@@ -1,0 +1,155 @@
+"""A whole run: what counts, and what adds up."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from loopwatch.analysis.liveness import is_running
+from loopwatch.analysis.run import Run, Selection, load
+from loopwatch.errors import RecordingError
+from loopwatch.model import Process
+from loopwatch.recording import find_recordings
+from tests.unit.recordings import CWD, MS, RUNNER, SECOND, UNIX, RecordingBuilder
+
+START = UNIX / SECOND
+HANDLER = (f"{CWD}/main.py", "handler", 42)
+
+
+def read(folder: Path, selection: Selection | None = None, *, alive: bool = False, **more: int) -> Run:
+    return load(find_recordings([folder]), selection, clock=lambda: START + 60, alive=lambda _: alive, **more)
+
+
+def watched(pid: int = 4711, **header: object) -> RecordingBuilder:
+    builder = RecordingBuilder(pid, **header)
+    builder.loop()
+    return builder
+
+
+def test_totals_are_the_sums_of_sites_loops_and_stalls(tmp_path: Path) -> None:
+    for pid in (1, 2, 3):
+        builder = watched(pid)
+        stack = builder.stack(*RUNNER, HANDLER)
+        for number in range(20):
+            builder.stall(number * 100, 10 + number, (stack, 5 + number))
+        builder.stall(5000, 30)
+        builder.stall(6000, 40, (stack, 9), allowed=True)
+        builder.summary(10_000, stalls=25, stalled_ns=800 * MS, longest_ns=90 * MS)
+        builder.write(tmp_path)
+    run = read(tmp_path)
+    counted = [site for site in run.sites if not site.allowed]
+    loops = [loop for each in run.processes for loop in each.loops]
+    assert run.totals.stalls == sum(site.count for site in counted) == sum(loop.stalls for loop in loops) == 3 * 24
+    for total in (run.totals.stalled, sum(site.total for site in counted), sum(loop.stalled for loop in loops)):
+        assert total == pytest.approx(3 * (0.800 - 0.040))
+    assert run.totals.worst == pytest.approx(0.090)
+    assert run.totals.allowed == 3
+    assert run.totals.allowed_seconds == pytest.approx(0.120)
+    assert run.totals.lost == run.stalls_omitted == 9
+    assert len(run.stalls) == 3 * 22
+    assert [stall.duration for stall in run.stalls] == sorted((stall.duration for stall in run.stalls), reverse=True)
+    for stall in run.stalls:
+        assert run.sites[stall.site].allowed == stall.allowed
+        assert (run.sites[stall.site].basis == "unsampled") == (not stall.samples)
+
+
+def test_only_the_longest_stalls_are_kept_and_the_others_counted(tmp_path: Path) -> None:
+    builder = watched()
+    for number in range(50):
+        builder.stall(number * 100, 10 + number % 25)
+    builder.write(tmp_path)
+    run = read(tmp_path, most_stalls=10)
+    assert (len(run.stalls), run.stalls_omitted, run.totals.stalls) == (10, 40, 50)
+    assert min(stall.duration for stall in run.stalls) == pytest.approx(0.030)
+    assert sum(site.count for site in run.sites) == 50
+
+
+def test_selection(tmp_path: Path) -> None:
+    builder = watched()
+    for start, length in [(0, 20), (1000, 60), (2000, 30)]:
+        builder.stall(start, length)
+    builder.summary(3000, stalls=9, stalled_ns=SECOND)
+    builder.write(tmp_path)
+
+    def lengths(selection: Selection) -> list[int]:
+        run = read(tmp_path, selection)
+        assert run.totals.lost == 0
+        return [round(stall.duration * 1e3) for stall in run.stalls]
+
+    assert lengths(Selection(least=0.030)) == [60, 30]
+    assert lengths(Selection(since=START + 1.050)) == [60, 30]  # it lasted still
+    assert lengths(Selection(since=START + 1.070)) == [30]
+    assert lengths(Selection(until=START + 1.5)) == [60, 20]
+    assert lengths(Selection(since=START + 5)) == []
+    assert Selection().everything
+    assert not Selection(least=0.01).everything
+
+
+def test_a_running_stall_lasts_until_now_and_one_that_never_ended_until_its_last_record(tmp_path: Path) -> None:
+    builder = watched()
+    builder.summary(1000)
+    builder.stall(2000, 500, t="open")
+    builder.write(tmp_path)
+    gone, running = read(tmp_path), read(tmp_path, alive=True)
+    assert gone.stalls[0].state == "gone"
+    assert gone.stalls[0].duration == pytest.approx(0.5)
+    assert gone.seconds == pytest.approx(2.5)
+    assert running.stalls[0].state == "running"
+    assert running.stalls[0].duration == pytest.approx(58)
+    assert running.seconds == pytest.approx(60)
+    (loop,) = running.processes[0].loops
+    assert loop.seconds == pytest.approx(60)
+    assert loop.busy == pytest.approx(58.1)
+    assert running.sites[0].running == 1
+    assert gone.totals.stalls == running.totals.stalls == 1
+
+
+def test_the_first_process_is_the_one_that_no_other_has_started(tmp_path: Path) -> None:
+    watched(30, parent_pid=20, unix_ns=UNIX + SECOND, command=["child"]).write(tmp_path)
+    watched(20, parent_pid=1, command=["uvicorn", "--workers", "1"]).write(tmp_path)
+    run = read(tmp_path)
+    assert run.command == ("uvicorn", "--workers", "1")
+    assert [(each.process.pid, each.child) for each in run.processes] == [(20, False), (30, True)]
+
+
+def test_nothing_that_can_be_read(tmp_path: Path) -> None:
+    def failure(name: str, data: bytes) -> str:
+        file = tmp_path / name
+        file.write_bytes(data)
+        with pytest.raises(RecordingError) as caught:
+            load(find_recordings([file]))
+        return str(caught.value)
+
+    assert "a.jsonl is empty; name the folder" in failure("a.jsonl", b"")
+    assert "b.jsonl is not a loopwatch recording" in failure("b.jsonl", b'{"level": "info"}\n{"t": "header"}\n')
+    assert "c.jsonl is not a loopwatch recording" in failure("c.jsonl", b"\x00\xff" * 99)
+
+
+def test_a_recording_that_has_only_just_begun(tmp_path: Path) -> None:
+    (tmp_path / f"4711-{UNIX // MS}.jsonl").write_bytes(b'{"t": "hea')
+    run = read(tmp_path)
+    (each,) = run.processes
+    assert (each.process.pid, each.process.damage.headless, each.loops) == (4711, True, ())
+    assert run.totals.stalls == 0
+
+
+def test_a_foreign_file_beside_a_recording_is_left_out_and_named(tmp_path: Path) -> None:
+    watched().write(tmp_path)
+    foreign = tmp_path / "log.jsonl"
+    foreign.write_text('{"level": "info"}\n')
+    assert read(tmp_path).skipped == (foreign,)
+
+
+def test_is_running() -> None:
+    now = time.time()
+    me = Process(os.getpid(), started=now, executable=sys.executable, command=("x", "no", "such", "command"))
+    assert is_running(me)
+    assert not is_running(Process(os.getpid(), started=now, executable=sys.executable, ended=True))
+    assert not is_running(Process(os.getpid(), started=1000.0, executable=sys.executable))  # the pid of another, later
+    assert not is_running(Process(os.getpid(), started=now, executable="/bin/another", command=("x", "y")))
+    assert not is_running(Process(0))
+    assert not is_running(Process(2**40, started=now))

@@ -1,0 +1,220 @@
+"""The text report, as a person sees it."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+from pathlib import Path
+
+import pytest
+from rich.cells import cell_len
+
+from loopwatch.analysis.run import Selection, load
+from loopwatch.recording import find_recordings
+from loopwatch.report import Options, reporter
+from tests.unit.project import PREDICT, START, make_project
+from tests.unit.recordings import MS, RUNNER, SECOND, UNIX, RecordingBuilder
+
+
+def render(
+    folder: Path,
+    *,
+    width: int = 80,
+    alive: bool = False,
+    options: Options | None = None,
+    selection: Selection | None = None,
+) -> str:
+    run = load(find_recordings([folder]), selection, clock=lambda: START + 60, alive=lambda _: alive)
+    out = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(width))
+        reporter("text").write(run, out, options or Options())
+    lines = out.getvalue().splitlines()
+    assert all(cell_len(line) <= width for line in lines)
+    assert [line.rstrip() for line in lines] == lines
+    return "\n".join(lines) + "\n"
+
+
+WHOLE = """\
+loopwatch · uvicorn app:app · 10.0 s · threshold 10 ms
+
+The loop was blocked for 2.23 s (22 %) in 57 stalls; the worst took 48 ms.
+
+ 1  main.py:6 predict        1.98 s (20 %) · 45 stalls · p50 44 ms · worst 48 ms
+      5 │     features = build(payload)
+    ▶ 6 │     result = heavy_model.predict(features, tag="日本")
+        │              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      7 │     return {"result": result}
+    └ 1 library frame → sk/tree.py:530 self.tree_.predict(X)
+
+ 2  main.py:13 crunch       200 ms (2.0 %) · 10 stalls · p50 20 ms · worst 20 ms
+      12 │     for number in numbers:
+    ▶ 13 │         total += number * number
+         │         ^^^^^^^^^^^^^^^^^^^^^^^^
+      14 │     return total
+
+ 3  uvicorn/http.py:100 H.data_received                  30 ms (0.3 %) · 1 stall
+    a pile of short callbacks, 20 per stall
+    none of your own code was on the stack: this is the outermost library call
+
+ 4  (no sample: the watchdog got no CPU in time, or stacks are off)
+    15 ms (0.1 %) · 1 stall
+
+Allowed (not counted above): 1 stall, 16 ms
+    main.py:13 crunch · 16 ms · 1 stall · worst 16 ms
+
+3 samples beside 2,011 good ones caught the stack changing: not used.
+
+Next: loopwatch report -o stalls.json  (all stalls and stacks)
+"""
+
+
+def test_the_whole_report(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    assert render(tmp_path) == WHOLE
+
+
+@pytest.mark.parametrize("width", [40, 60, 200])
+def test_any_width(tmp_path: Path, width: int) -> None:
+    make_project(tmp_path, hung=True)
+    text = render(tmp_path, width=width)
+    assert "predict" in text
+    assert "^^^^" in text
+
+
+def test_what_hangs_right_now_comes_first(tmp_path: Path) -> None:
+    make_project(tmp_path, hung=True)
+    text = render(tmp_path, alive=True)
+    assert text.splitlines()[0] == "loopwatch · uvicorn app:app · 60.0 s so far · threshold 10 ms"
+    banner = " ".join(text.split("\n\n")[1].split())
+    assert banner == f"■ STILL RUNNING pid 4711 has answered nobody for 49.9 s, in main.py:6 predict: {PREDICT}"
+    assert "the worst took 49.9 s" in text
+    assert "    1 of them still running\n" in text
+
+
+def test_what_hung_until_the_end_comes_first(tmp_path: Path) -> None:
+    make_project(tmp_path, hung=True)
+    banner = " ".join(render(tmp_path).split("\n\n")[1].split())
+    assert banner.startswith(
+        "■ NEVER ENDED pid 4711 was stuck for at least 900 ms until the process was gone, in main.py:6"
+    )
+
+
+def test_all_frames(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    text = render(tmp_path, options=Options(all_frames=True))
+    assert "      asyncio/events.py:88 Handle._run\n    ▶ main.py:6 predict  heavy_model.predict(features" in text
+    assert "      sk/tree.py:530 Tree.predict  self.tree_.predict(X)\n" in text
+
+
+def test_no_source(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    text = render(tmp_path, options=Options(source=False))
+    assert "│" not in text
+    assert "└ 1 library frame → sk/tree.py:530 in Tree.predict" in text
+
+
+def test_source_that_was_changed_since(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    os.utime(tmp_path / "main.py", (START + 1, START + 1))
+    assert "this file was changed after the process had started" in render(tmp_path)
+
+
+def test_only_what_was_asked_for(tmp_path: Path) -> None:
+    make_project(tmp_path)
+    text = render(tmp_path, selection=Selection(least=0.045))
+    assert "in 20 stalls" in text
+    assert "Only stalls of at least 45 ms are counted." in text
+    assert "No stall was found in what was asked for" in render(tmp_path, selection=Selection(least=9))
+
+
+def test_nothing_found(tmp_path: Path) -> None:
+    builder = RecordingBuilder()
+    builder.loop()
+    builder.summary(10_000, iterations=48_211, busy_ns=1_170 * MS)
+    builder.write(tmp_path)
+    text = render(tmp_path, width=120)
+    assert "No iteration reached the threshold of 10 ms: 48,211 iterations in 10.0 s, busy 12 % of the time.\n" in text
+
+
+def test_processes_and_what_is_worth_knowing_about_them(tmp_path: Path) -> None:
+    for pid in (11, 12):
+        worker = RecordingBuilder(pid, parent_pid=10)
+        worker.loop(kind="uvloop")
+        worker.stall(100, 40)
+        worker.summary(1000, stalls=1, stalled_ns=40 * MS)
+        worker.record("dropped", records=7, at=worker.at(900))
+        worker.write(tmp_path)
+    RecordingBuilder(10, command=["gunicorn", "app:app"], notes=["uvloop: cannot be seen"]).write(tmp_path)
+    newer = RecordingBuilder(13, schema="loopwatch-recording/2", parent_pid=10)
+    newer.lines.append("garbage")
+    newer.write(tmp_path)
+    (tmp_path / "9-1.unwatched").write_text('{"pid": 9, "command": ["/usr/bin/python2", "x.py"], "reason": "too old"}')
+    (tmp_path / f"14-{UNIX // MS}.jsonl").touch()
+    (tmp_path / "log.jsonl").write_text("{}\n")
+    text = render(tmp_path, width=150)
+    assert "loopwatch · gunicorn app:app · 1.00 s · 5 processes · threshold 10 ms" in text
+    assert "The loops were blocked for 80 ms (4.0 % of their time) in 2 stalls; the worst took 40 ms." in text
+    assert "pid 11 · uvloop in MainThread · 1.00 s · busy 10 % · 1 stall, 40 ms\n" in text
+    assert "No event loop ran in pid 10 (gunicorn app:app), pid 14 and pid 13 (uvicorn app:app)." in text
+    assert "Not watched: pid 9 (x.py): too old\n" in text
+    assert "Note on pid 11 and 12: 7 records could not be written (disk full or gone)." in text
+    assert "Note on pid 10: uvloop: cannot be seen." in text
+    assert "recorded by a newer loopwatch (loopwatch-recording/2)" in text
+    assert "Note on pid 13: 1 line of its recording made no sense." in text
+    assert "Note on pid 14: its recording has no header" in text
+    assert "log.jsonl is not a loopwatch recording." in " ".join(text.split())
+
+
+def test_no_loop_at_all(tmp_path: Path) -> None:
+    RecordingBuilder(10).write(tmp_path)
+    assert "No event loop ran in any of the watched processes." in render(tmp_path)
+
+
+def test_nothing_in_a_recording_steers_the_terminal(tmp_path: Path) -> None:
+    evil = tmp_path / "evil\x1b[2J.py"
+    evil.write_text("x = '\x1b[31m'; [bold]call()[/bold]\n")
+    builder = RecordingBuilder(cwd=str(tmp_path), command=["a\x1b]0;title\x07", "\u202eb", "[red]"])
+    builder.loop(thread="\x1b[1m")
+    builder.stall(5, 20, (builder.stack(*RUNNER, (str(evil), "f\x9b1m", 1, 1, 4, 12)), 3))
+    builder.write(tmp_path)
+    text = render(tmp_path)
+    assert not set(text) & {"\x1b", "\x07", "\x9b", "\u202e"}
+    assert "[red]" in text
+    assert "[bold]call()" in text
+
+
+def test_a_name_that_is_no_text(tmp_path: Path) -> None:
+    builder = RecordingBuilder()
+    builder.loop()
+    builder.stall(5, 20, (builder.stack(*RUNNER, ("/srv/app/caf\udce9.py", "f", 3)), 1))
+    builder.write(tmp_path)
+    assert "caf\\xdce9.py:3 f" in render(tmp_path)
+
+
+def test_very_long_lines_show_the_expression(tmp_path: Path) -> None:
+    file = tmp_path / "long.py"
+    line = "x = [" + "1, " * 500 + "time.sleep(1)" + ", 2" * 500 + "]"
+    file.write_text(line + "\n")
+    column = line.index("time")
+    builder = RecordingBuilder(cwd=str(tmp_path))
+    builder.loop()
+    builder.stall(5, 20, (builder.stack(*RUNNER, (str(file), "f", 1, 1, column, column + 13)), 1))
+    builder.write(tmp_path)
+    lines = render(tmp_path).splitlines()
+    marked, underline = next((a, b) for a, b in itertools.pairwise(lines) if "▶" in a)
+    begin = marked.index("time.sleep(1)")
+    assert underline[begin:].rstrip() == "^" * 13
+    assert underline[:begin].strip() == "│"
+
+
+def test_a_lost_stall_is_not_dropped(tmp_path: Path) -> None:
+    builder = RecordingBuilder()
+    builder.loop()
+    builder.summary(1000, stalls=2, stalled_ns=60 * MS, longest_ns=40 * MS, watched_ns=SECOND)
+    builder.write(tmp_path)
+    text = render(tmp_path)
+    assert "blocked for 60 ms (6.0 %) in 2 stalls; the worst took 40 ms." in text
+    assert "(the records of these are not in the recording)" in text
+    assert "Of 2 stalls only the time is known, not the line." in text
