@@ -57,6 +57,13 @@ class Toolchain:
             self._made[name] = output
         return self._made[name]
 
+    def shared_object(self, name: str, sources: list[Path]) -> Path:
+        """These sources as one library for ctypes."""
+        self._check()
+        output = self.folder / f"{name}.so"
+        self._compile(["-shared", "-o", str(output), *map(str, sources), "-ldl"])
+        return output
+
     def run(self, program: str, case: str, folder: Path) -> None:
         """Run one case in the folder. The test fails with its messages, or is skipped with its reason."""
         path = self.program(program)

@@ -1,0 +1,168 @@
+#include "poll_uv.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "os/clock.h"
+#include "os/import_slot.h"
+
+/* Of libuv's headers, which need not be here: values that are part of its ABI. */
+enum {
+    UV_CHECK = 2,             /* uv_handle_type */
+    UV_PREPARE = 9,           /* likewise */
+    UV_METRICS_IDLE_TIME = 1, /* uv_loop_option */
+};
+
+typedef void (*uv_callback)(void *handle);
+
+/* libuv, as exported by the object that holds it. */
+typedef struct uv {
+    size_t (*handle_size)(int type);
+    int (*loop_configure)(void *loop, int option, ...);
+    uint64_t (*metrics_idle_time)(void *loop);
+    int (*prepare_init)(void *loop, void *prepare);
+    int (*prepare_start)(void *prepare, uv_callback callback);
+    int (*check_init)(void *loop, void *check);
+    int (*check_start)(void *check, uv_callback callback);
+    void (*unref)(void *handle);
+    void (*close)(void *handle, uv_callback callback);
+} uv;
+
+/* One handle. libuv's user pointer stays NULL, since uvloop takes any other for an object of its own. */
+typedef struct handle {
+    lw_poll_uv *poll; /* borrowed; the one that both handles share */
+    uint64_t uv[];    /* what libuv knows as the handle; it holds nothing wider */
+} handle;
+
+struct lw_poll_uv {
+    uv uv;
+    void *loop;              /* borrowed */
+    lw_loop_marks *marks;    /* borrowed */
+    handle *prepare, *check; /* owned; by libuv once closing */
+    int open_handles;        /* the last one to close frees everything */
+    uint64_t prepared_ns;    /* when the poll began; 0: none has begun since open */
+    uint64_t idle_ns;        /* the loop's idle time then */
+};
+
+static bool import(const char *library, const char *symbol, void *into)
+{
+    void *address = lw_import_symbol(library, symbol);
+
+    memcpy(into, &address, sizeof address); /* a pointer to a function, which C keeps apart from void * */
+    return address != NULL;
+}
+
+static bool import_all(uv *uv, const char *library)
+{
+    return import(library, "uv_handle_size", &uv->handle_size) &&
+           import(library, "uv_loop_configure", &uv->loop_configure) &&
+           import(library, "uv_metrics_idle_time", &uv->metrics_idle_time) &&
+           import(library, "uv_prepare_init", &uv->prepare_init) &&
+           import(library, "uv_prepare_start", &uv->prepare_start) &&
+           import(library, "uv_check_init", &uv->check_init) &&
+           import(library, "uv_check_start", &uv->check_start) && import(library, "uv_unref", &uv->unref) &&
+           import(library, "uv_close", &uv->close);
+}
+
+static handle *handle_of(void *uv_handle)
+{
+    return (handle *)((char *)uv_handle - offsetof(handle, uv));
+}
+
+static handle *handle_create(lw_poll_uv *poll, int type)
+{
+    handle *handle = calloc(1, sizeof *handle + poll->uv.handle_size(type));
+
+    if (handle != NULL) {
+        handle->poll = poll;
+    }
+    return handle;
+}
+
+/* Right before the poll phase. */
+static void prepared(void *uv_handle)
+{
+    lw_poll_uv *poll = handle_of(uv_handle)->poll;
+
+    poll->idle_ns = poll->uv.metrics_idle_time(poll->loop);
+    poll->prepared_ns = lw_clock_now();
+    lw_loop_poll_entered(poll->marks, poll->prepared_ns);
+}
+
+/* Right after the poll phase, in which callbacks may have run for long. */
+static void checked(void *uv_handle)
+{
+    lw_poll_uv *poll = handle_of(uv_handle)->poll;
+
+    if (poll->prepared_ns != 0) { /* else opened by a callback of this very phase */
+        uint64_t waited = poll->uv.metrics_idle_time(poll->loop) - poll->idle_ns;
+        lw_loop_poll_returned(poll->marks, poll->prepared_ns + waited);
+    }
+}
+
+static void free_all(lw_poll_uv *poll)
+{
+    free(poll->prepare);
+    free(poll->check);
+    free(poll);
+}
+
+static void closed(void *uv_handle)
+{
+    lw_poll_uv *poll = handle_of(uv_handle)->poll;
+
+    if (--poll->open_handles == 0) {
+        free_all(poll);
+    }
+}
+
+lw_status lw_poll_uv_open(lw_poll_uv **out, const char *library, void *uv_loop, lw_loop_marks *marks)
+{
+    lw_status status = LW_NO_MEMORY;
+
+    lw_poll_uv *poll = calloc(1, sizeof *poll);
+    if (poll == NULL) {
+        return status;
+    }
+    poll->loop = uv_loop;
+    poll->marks = marks;
+    if (!import_all(&poll->uv, library) || poll->uv.loop_configure(uv_loop, UV_METRICS_IDLE_TIME) != 0) {
+        status = LW_UNSUPPORTED;
+        goto failed;
+    }
+    poll->prepare = handle_create(poll, UV_PREPARE);
+    poll->check = handle_create(poll, UV_CHECK);
+    if (poll->prepare == NULL || poll->check == NULL) {
+        goto failed;
+    }
+
+    /* None of these can fail: libuv declares them so. */
+    poll->uv.prepare_init(uv_loop, poll->prepare->uv);
+    poll->uv.check_init(uv_loop, poll->check->uv);
+    poll->uv.prepare_start(poll->prepare->uv, prepared);
+    poll->uv.check_start(poll->check->uv, checked);
+    poll->uv.unref(poll->prepare->uv);
+    poll->uv.unref(poll->check->uv);
+    poll->open_handles = 2;
+    *out = poll;
+    return LW_OK;
+
+failed:
+    free_all(poll);
+    return status;
+}
+
+void lw_poll_uv_close(lw_poll_uv *poll)
+{
+    /* a closing handle is stopped at once, so neither callback runs again */
+    poll->uv.close(poll->prepare->uv, closed);
+    poll->uv.close(poll->check->uv, closed);
+}
+
+int lw_poll_uv_descriptor(const char *library, void *uv_loop)
+{
+    int (*backend_fd)(void *loop);
+
+    return import(library, "uv_backend_fd", &backend_fd) ? backend_fd(uv_loop) : -1;
+}
