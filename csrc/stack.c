@@ -3,17 +3,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpython/codes.h"
-
 enum {
     TRIES = 5,          /* gathers that may fail before a sample is torn */
     LEARNING = 64,      /* rounds of learning code objects within one sample */
     CHUNK_MOST = 32768, /* bytes of the newest frames copied at once */
     PAD_PIECE = 64,     /* bytes of one piece of padding */
+    NEAR = 8,           /* innermost frames that are read one by one */
+    SPAN_MOST = 2048,   /* bytes of one such piece, about */
+    SPAN_GAP = 192,     /* bytes between two frames, at most, that are read in one piece */
     PADS_B = 3,
     PADS_C = 31, /* most pieces of padding before B and C, both 2^n - 1 */
     PIECES_PER_FRAME = 3 + 1 + LW_PROOF_PIECES,
-    BYTES_PER_FRAME = 3 * LW_FRAME_BYTES + 2 * LW_PROOF_BYTES,
+    BYTES_PER_FRAME = 3 * (LW_FRAME_BYTES + SPAN_GAP) + 2 * LW_PROOF_BYTES,
     PIECES_FIXED = 2 + LW_CURRENT_PIECES + PADS_B + PADS_C,
     BYTES_FIXED = 2 * LW_CONTEXT_BYTES + LW_CURRENT_BYTES + (PADS_B + PADS_C) * PAD_PIECE,
 };
@@ -22,14 +23,21 @@ enum {
 typedef struct script {
     lw_piece *pieces;
     size_t count, size;
-    size_t context_before, outermost_a, current, innermost_b, innermost_c, context_after;
+    size_t context_before, current, context_after;
 } script;
+
+/* Frames that lie close together, read as one piece. */
+typedef struct span {
+    uintptr_t address;
+    size_t size;
+    size_t inner, outer; /* the frames in it, by their number in the chain */
+} span;
 
 /* Per frame of the chain, for the gather under way. */
 typedef struct evidence {
-    const lw_known_code *known; /* as it was before the gather; NULL: unknown, or a shim */
-    size_t before, proof;       /* offsets of the code's bytes */
-    lw_raw_frame frame;         /* as read in A */
+    size_t before, proof;  /* offsets of the code's bytes */
+    size_t a, b, c, later; /* offsets of the frame's bytes */
+    lw_raw_frame frame;    /* as read in A */
     bool shim;
 } evidence;
 
@@ -43,6 +51,8 @@ struct lw_sampler {
     lw_piece *pieces;
     char *bytes;
     evidence *evidence;
+    span *spans; /* innermost first */
+    size_t span_count;
     lw_link *walked;
     char chunk[CHUNK_MOST];
     char padding[PAD_PIECE];
@@ -66,7 +76,10 @@ static lw_status reserve(lw_sampler *sampler, size_t frames)
     evidence *seen = realloc(sampler->evidence, room * sizeof *seen);
     if (seen != NULL)
         sampler->evidence = seen;
-    if (pieces == NULL || bytes == NULL || seen == NULL)
+    span *spans = realloc(sampler->spans, room * sizeof *spans);
+    if (spans != NULL)
+        sampler->spans = spans;
+    if (pieces == NULL || bytes == NULL || seen == NULL || spans == NULL)
         return LW_NO_MEMORY;
     sampler->room = room;
     return LW_OK;
@@ -104,6 +117,7 @@ void lw_sampler_destroy(lw_sampler *sampler)
     free(sampler->pieces);
     free(sampler->bytes);
     free(sampler->evidence);
+    free(sampler->spans);
     free(sampler->walked);
     free(sampler);
 }
@@ -127,10 +141,11 @@ static uint32_t random_below(lw_sampler *sampler, uint32_t mask)
 
 /* ---- the chain: learn it by walking, keep it as the prediction ---- */
 
-/* Where a walk ends: below the loop, or at the outermost frame (a greenlet's stack never meets the loop's frame). */
+/* Where a walk ends: below the loop, or at the outermost frame (a greenlet's stack never meets the loop's frame).
+   A generator without a caller is suspended: it may read so each time, although it was running in between. */
 static bool is_end(const lw_thread_view *view, const lw_raw_frame *frame)
 {
-    return frame->previous == 0 || lw_thread_view_is_base(view, frame);
+    return (frame->previous == 0 && !lw_frame_is_generator(frame)) || lw_thread_view_is_base(view, frame);
 }
 
 static lw_status set_chain(lw_chain *chain, const lw_link *head, size_t head_count, size_t keep_from)
@@ -184,7 +199,7 @@ static lw_status walk(lw_sampler *sampler, const lw_thread_view *view, lw_chain 
         size_t meeting = find_in_chain(chain, rejoin, address);
         if (meeting < chain->count || count == LW_STACK_DEPTH)
             return set_chain(chain, sampler->walked, count, meeting);
-        if (address % sizeof(uintptr_t) != 0)
+        if (address == 0 || address % sizeof(uintptr_t) != 0)
             return LW_TORN;
         char bytes[LW_FRAME_BYTES];
         const char *frame = bytes;
@@ -256,16 +271,30 @@ static void ask_padding(lw_sampler *sampler, script *script, uint32_t most)
         ask(script, (uintptr_t)sampler->padding, PAD_PIECE);
 }
 
-static void ask_codes_before(lw_sampler *sampler, const lw_chain *chain, script *script)
+/* What is known of the link's code now: it must be older than the gather. */
+static const lw_known_code *known_of(const lw_link *link)
+{
+    return link->known.address == 0 ? NULL : &link->known;
+}
+
+static void refresh_known(const lw_sampler *sampler, lw_link *link, bool shim)
+{
+    if (!shim && link->known.address == link->frame.code)
+        return;
+    const lw_known_code *known = shim ? NULL : lw_codes_find(sampler->codes, link->frame.code);
+    link->known = known == NULL ? (lw_known_code){0} : *known;
+}
+
+static void ask_codes_before(lw_sampler *sampler, lw_chain *chain, script *script)
 {
     lw_piece pieces[1];
     for (size_t i = 0; i < chain->count; i++) {
         evidence *seen = &sampler->evidence[i];
-        const lw_raw_frame *frame = &chain->links[i].frame;
-        seen->shim = lw_frame_is_shim(frame);
-        seen->known = seen->shim ? NULL : lw_codes_find(sampler->codes, frame->code);
+        lw_link *link = &chain->links[i];
+        seen->shim = lw_frame_is_shim(&link->frame);
+        refresh_known(sampler, link, seen->shim);
         if (!seen->shim)
-            seen->before = ask_pieces(script, pieces, lw_code_before_pieces(frame->code, pieces));
+            seen->before = ask_pieces(script, pieces, lw_code_before_pieces(link->frame.code, pieces));
     }
 }
 
@@ -274,34 +303,83 @@ static void ask_proofs(lw_sampler *sampler, const lw_chain *chain, script *scrip
     lw_piece pieces[LW_PROOF_PIECES];
     for (size_t i = 0; i < chain->count; i++) {
         evidence *seen = &sampler->evidence[i];
-        uintptr_t code = chain->links[i].frame.code;
+        const lw_link *link = &chain->links[i];
         if (!seen->shim)
-            seen->proof = ask_pieces(script, pieces, lw_code_proof_pieces(seen->known, code, pieces));
+            seen->proof =
+                ask_pieces(script, pieces, lw_code_proof_pieces(known_of(link), link->frame.code, pieces));
     }
 }
 
-static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, const lw_chain *chain, script *out)
+/* Cut the chain into spans. Calls of Python by Python lie side by side, the outer one at the lower address, and one
+   piece for a few of them costs the kernel far less than one each. The innermost frames, which change fastest, stay
+   alone, so that they are read in the very order that the verdict relies on. */
+static void cut_spans(lw_sampler *sampler, const lw_chain *chain)
+{
+    size_t size = lw_frame_size();
+    sampler->span_count = 0;
+    for (size_t i = 0; i < chain->count; i++) {
+        uintptr_t address = chain->links[i].frame.address;
+        span *last = sampler->span_count == 0 ? NULL : &sampler->spans[sampler->span_count - 1];
+        bool joins = i > NEAR && last != NULL && address < last->address && last->address - address >= size &&
+                     last->address - address - size <= SPAN_GAP && last->size < SPAN_MOST;
+        if (joins) {
+            last->size += last->address - address;
+            last->address = address;
+            last->outer = i;
+        } else {
+            sampler->spans[sampler->span_count++] = (span){address, size, i, i};
+        }
+    }
+}
+
+typedef enum pass { PASS_A, PASS_B, PASS_C, PASS_LATER } pass;
+
+static size_t *offset_in(evidence *seen, pass pass)
+{
+    switch (pass) {
+    case PASS_A:
+        return &seen->a;
+    case PASS_B:
+        return &seen->b;
+    case PASS_C:
+        return &seen->c;
+    default:
+        return &seen->later;
+    }
+}
+
+static void ask_span(lw_sampler *sampler, const lw_chain *chain, script *script, const span *span, pass pass)
+{
+    size_t offset = ask(script, span->address, span->size);
+    for (size_t i = span->inner; i <= span->outer; i++)
+        *offset_in(&sampler->evidence[i], pass) = offset + (chain->links[i].frame.address - span->address);
+}
+
+/* All frames once: in pass A the outermost first, in the others the innermost. */
+static void ask_frames(lw_sampler *sampler, const lw_chain *chain, script *script, pass pass)
+{
+    for (size_t n = 0; n < sampler->span_count; n++) {
+        size_t which = pass == PASS_A ? sampler->span_count - 1 - n : n;
+        ask_span(sampler, chain, script, &sampler->spans[which], pass);
+    }
+}
+
+static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, script *out)
 {
     lw_status status = reserve(sampler, chain->count);
     if (status != LW_OK)
         return status;
     *out = (script){.pieces = sampler->pieces};
-    size_t size = lw_frame_size();
     lw_piece context = lw_thread_context_piece(view), current[LW_CURRENT_PIECES];
+    cut_spans(sampler, chain);
     out->context_before = ask_pieces(out, &context, 1);
     ask_codes_before(sampler, chain, out);
-    out->outermost_a = out->size;
-    for (size_t i = chain->count; i-- > 0;)
-        ask(out, chain->links[i].frame.address, size);
+    ask_frames(sampler, chain, out, PASS_A);
     out->current = ask_pieces(out, current, lw_current_frame_pieces(view, chain->hint, current));
     ask_padding(sampler, out, PADS_B);
-    out->innermost_b = out->size;
-    for (size_t i = 0; i < chain->count; i++)
-        ask(out, chain->links[i].frame.address, size);
+    ask_frames(sampler, chain, out, PASS_B);
     ask_padding(sampler, out, PADS_C);
-    out->innermost_c = out->size;
-    for (size_t i = 0; i < chain->count; i++)
-        ask(out, chain->links[i].frame.address, size);
+    ask_frames(sampler, chain, out, PASS_C);
     out->context_after = ask_pieces(out, &context, 1);
     ask_proofs(sampler, chain, out);
     return lw_memory_read(sampler->memory, out->pieces, out->count, sampler->bytes);
@@ -317,23 +395,27 @@ static bool same_frame(const lw_raw_frame *a, const lw_raw_frame *b, bool innerm
 
 /* Whether the frames from `first` outwards agree in A, B and C and are linked as predicted. *broken is the frame
    whose link leads elsewhere, when that is what is wrong; else the chain's length. */
-static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const lw_chain *chain,
-                         const script *script, size_t first, size_t *broken)
+static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const lw_chain *chain, size_t first,
+                         size_t *broken)
 {
-    size_t size = lw_frame_size(), count = chain->count;
+    size_t count = chain->count;
+    const char *bytes = sampler->bytes;
     *broken = count;
     for (size_t i = first; i < count; i++) {
-        uintptr_t address = chain->links[i].frame.address;
-        lw_raw_frame *a = &sampler->evidence[i].frame, b, c;
-        lw_frame_decode(sampler->bytes + script->outermost_a + (count - 1 - i) * size, address, a);
-        lw_frame_decode(sampler->bytes + script->innermost_b + i * size, address, &b);
-        lw_frame_decode(sampler->bytes + script->innermost_c + i * size, address, &c);
+        evidence *seen = &sampler->evidence[i];
+        const lw_raw_frame *predicted = &chain->links[i].frame;
+        lw_raw_frame *a = &seen->frame, b, c;
+        lw_frame_decode(bytes + seen->a, predicted->address, a);
+        lw_frame_decode(bytes + seen->b, predicted->address, &b);
+        lw_frame_decode(bytes + seen->c, predicted->address, &c);
         if (!same_frame(a, &b, i == first) || !same_frame(a, &c, i == first))
             return false;
-        bool last = i + 1 == count;
-        bool linked = last ? is_end(view, a) ||
-                                 (count == LW_STACK_DEPTH && a->previous == chain->links[i].frame.previous)
-                           : a->previous == chain->links[i + 1].frame.address && !is_end(view, a);
+        bool linked;
+        if (i + 1 == count)
+            linked = is_end(view, a) || (count == LW_STACK_DEPTH && a->previous == predicted->previous);
+        else /* it was no end when the chain was learnt, and is none while it runs the same code */
+            linked = a->previous == chain->links[i + 1].frame.address &&
+                     (a->code == predicted->code || !is_end(view, a));
         if (!linked) {
             *broken = i;
             return false;
@@ -348,17 +430,15 @@ static bool frames_stay(lw_sampler *sampler, const lw_chain *chain, size_t first
     for (volatile uint32_t spin = random_below(sampler, 255); spin > 0; spin--)
         ;
     script later = {.pieces = sampler->pieces};
-    size_t size = lw_frame_size();
-    for (size_t i = first; i < chain->count; i++)
-        ask(&later, chain->links[i].frame.address, size);
-    char *bytes =
-        sampler->bytes; /* the verdict on the codes comes first: these bytes are not needed any more */
-    if (lw_memory_read(sampler->memory, later.pieces, later.count, bytes) != LW_OK)
+    ask_frames(sampler, chain, &later, PASS_LATER);
+    /* The verdict on the codes has been given: what was gathered before is not needed any more. */
+    if (lw_memory_read(sampler->memory, later.pieces, later.count, sampler->bytes) != LW_OK)
         return false;
     for (size_t i = first; i < chain->count; i++) {
         lw_raw_frame again;
-        lw_frame_decode(bytes + (i - first) * size, chain->links[i].frame.address, &again);
-        if (!same_frame(&sampler->evidence[i].frame, &again, i == first))
+        const evidence *seen = &sampler->evidence[i];
+        lw_frame_decode(sampler->bytes + seen->later, chain->links[i].frame.address, &again);
+        if (!same_frame(&seen->frame, &again, i == first))
             return false;
     }
     return true;
@@ -370,28 +450,30 @@ static lw_status prove_codes(lw_sampler *sampler, lw_chain *chain, size_t first)
 {
     size_t unknown = 0;
     for (size_t i = first; i < chain->count; i++) {
-        evidence *seen = &sampler->evidence[i];
+        const evidence *seen = &sampler->evidence[i];
+        lw_link *link = &chain->links[i];
         bool shim = lw_frame_is_shim(&seen->frame);
-        if (shim != seen->shim || (!shim && seen->frame.code != chain->links[i].frame.code)) {
-            chain->links[i] = (lw_link){.frame = seen->frame, .stack = LW_NONE};
+        if (shim != seen->shim || (!shim && seen->frame.code != link->frame.code)) {
+            *link = (lw_link){.frame = seen->frame, .stack = LW_NONE};
             return LW_TORN; /* another function runs in this very frame: ask for its code next time */
         }
         if (shim)
             continue;
-        lw_status status =
-            lw_code_prove(seen->known, sampler->bytes + seen->before, sampler->bytes + seen->proof);
+        const char *bytes = sampler->bytes;
+        lw_status status = lw_code_prove(known_of(link), bytes + seen->before, bytes + seen->proof);
         if (status == LW_TORN)
             return LW_TORN;
-        seen->known = status == LW_OK ? seen->known : NULL;
-        unknown += seen->known == NULL;
+        if (status != LW_OK) {
+            link->known.address = 0;
+            unknown++;
+        }
     }
     if (unknown == 0)
         return LW_OK;
     for (size_t i = first; i < chain->count; i++) {
-        evidence *seen = &sampler->evidence[i];
-        if (seen->shim || seen->known != NULL)
+        if (sampler->evidence[i].shim || known_of(&chain->links[i]) != NULL)
             continue;
-        lw_status status = lw_codes_learn(sampler->codes, sampler->memory, seen->frame.code);
+        lw_status status = lw_codes_learn(sampler->codes, sampler->memory, chain->links[i].frame.code);
         if (status != LW_OK)
             return status == LW_FAULT ? LW_TORN : status;
     }
@@ -401,19 +483,20 @@ static lw_status prove_codes(lw_sampler *sampler, lw_chain *chain, size_t first)
 /* ---- from frames to a number ---- */
 
 /* The stack that ends with this frame on top of `parent`; `parent` itself for a frame that is not shown. */
-static lw_status intern_link(lw_sampler *sampler, const evidence *seen, uint32_t parent, uint32_t *stack)
+static lw_status intern_link(lw_sampler *sampler, const evidence *seen, const lw_known_code *known,
+                             uint32_t parent, uint32_t *stack)
 {
     int32_t unit;
     uint32_t frame;
     *stack = parent;
     if (seen->shim)
         return LW_OK;
-    lw_status status = lw_code_unit(seen->known, &seen->frame, &unit);
+    lw_status status = lw_code_unit(known, &seen->frame, &unit);
     if (status != LW_OK)
         return status;
-    if (lw_code_incomplete(seen->known, &seen->frame, unit))
+    if (lw_code_incomplete(known, &seen->frame, unit))
         return LW_OK;
-    status = lw_codes_place(sampler->codes, sampler->memory, seen->known, unit, &frame);
+    status = lw_codes_place(sampler->codes, sampler->memory, known, unit, &frame);
     if (status != LW_OK)
         return status;
     return lw_intern_stack(sampler->intern, parent, frame, stack);
@@ -432,11 +515,11 @@ static lw_status intern_chain(lw_sampler *sampler, const lw_thread_view *view, l
     for (size_t i = outermost + 1; i-- > first;) {
         lw_link *link = &chain->links[i];
         const evidence *seen = &sampler->evidence[i];
-        uint32_t serial = seen->shim ? UINT32_MAX : seen->known->serial;
+        uint32_t serial = seen->shim ? UINT32_MAX : link->known.serial;
         same_so_far =
             same_so_far && link->serial == serial && link->frame.instruction == seen->frame.instruction;
         if (!same_so_far) {
-            lw_status status = intern_link(sampler, seen, parent, &link->stack);
+            lw_status status = intern_link(sampler, seen, &link->known, parent, &link->stack);
             if (status != LW_OK) {
                 link->serial = 0;
                 return status;
@@ -446,6 +529,8 @@ static lw_status intern_chain(lw_sampler *sampler, const lw_thread_view *view, l
         link->frame = seen->frame;
         parent = link->stack;
     }
+    for (size_t i = 0; i < first && !same_so_far; i++)
+        chain->links[i].serial = 0; /* their numbers stand for what was below them before */
     *stack = parent;
     return parent == LW_NONE ? LW_TORN : LW_OK;
 }
@@ -483,8 +568,8 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
             chain->count = 0;
         return LW_TORN;
     }
-    if (!frames_agree(sampler, view, chain, &script, first, &broken)) {
-        if (broken < chain->count)
+    if (!frames_agree(sampler, view, chain, first, &broken)) {
+        if (broken < chain->count && sampler->evidence[broken].frame.previous != 0)
             mend_chain(sampler, view, chain, first, broken);
         return LW_TORN;
     }

@@ -26,6 +26,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cpython/codes.h"
 #include "cpython/frames.h"
 #include "intern.h"
 #include "os/memory.h"
@@ -36,8 +37,9 @@ enum { LW_STACK_DEPTH = 1024 }; /* frames; of a deeper stack the innermost ones 
 /* A frame of the prediction, and what is known of it from the last accepted sample. */
 typedef struct lw_link {
     lw_raw_frame frame;
-    uint32_t serial; /* of its code, 0: not interned yet */
-    uint32_t stack;  /* number of the stack that ends with this frame; LW_NONE: a frame that is not shown */
+    lw_known_code known; /* its code, as it was known before the gather; address 0: not known, or a shim */
+    uint32_t serial;     /* of its code, 0: not interned yet */
+    uint32_t stack; /* number of the stack that ends with this frame; LW_NONE: a frame that is not shown */
 } lw_link;
 
 /* The prediction for one thread. Zero-initialised; owned by whoever watches the thread. */

@@ -162,10 +162,10 @@ static void wait_for_look(lw_watchdog *watchdog, uint64_t after, uint64_t *due)
     if (after == 0 && !park(watchdog))
         after = watchdog->bell.patrol_ns;
     if (after != 0 && after <= SLEEP_MOST_NS) {
-        *due = *due + after > now ? *due + after : now;
-        if (*due > now + after)
-            *due = now + after;
-        lw_clock_sleep_until(*due);
+        uint64_t next = *due + after;
+        *due = next > now && next < now + after ? next : now + after;
+        if (after > 1) /* as an interval of nothing asks for */
+            lw_clock_sleep_until(*due);
         return;
     }
     if (after != 0)
