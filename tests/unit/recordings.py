@@ -67,7 +67,7 @@ class RecordingBuilder:
 
     def loop(self, number: int = 1, kind: str = "asyncio", thread: str = "MainThread", at: float = 0) -> None:
         """A loop is seen for the first time."""
-        self.record("loop", loop=None, id=number, kind=kind, poll="slot", thread=thread, tid=1, at=self.at(at))
+        self.record("loop", loop=number, kind=kind, poll="slot", thread=thread, tid=1, at=self.at(at))
 
     def stack(self, *places: Place) -> int:
         """The number of a stack, outermost place first; writes what has not been written yet."""

@@ -59,6 +59,10 @@ def test_the_figures_of_a_loop_go_on_while_it_hangs() -> None:
     assert (loop.kind, loop.poll, loop.thread, loop.iterations) == ("asyncio", "slot", "MainThread", 1000)
     assert loop.seconds == pytest.approx(1.320, abs=1e-3)
     assert loop.busy == pytest.approx(0.220, abs=1e-3)
+    builder = small()
+    builder.summary(1300)
+    (loop,) = decode(builder.data)[1].loops
+    assert loop.busy == pytest.approx(0.130 + 0.020, abs=1e-3)  # a summary knows of the iteration that lasts
     assert process.seen == pytest.approx(UNIX / SECOND + 1.320, abs=1e-3)
 
 

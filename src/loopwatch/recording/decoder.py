@@ -167,7 +167,7 @@ class Decoder:
         )
 
     def _loop(self, record: Record) -> None:
-        number = integer(record, "id")
+        number = integer(record, "loop")
         if number is None:
             return
         self._saw(record, "at")
@@ -266,9 +266,10 @@ class Decoder:
         open_stalls = [stall for (n, _), stall in self._pending.items() if n == number]
         if not open_stalls:
             return loop
-        last = max(open_stalls, key=lambda stall: stall.end)
-        seconds = loop.seconds + max(0.0, last.end - self._unix(summed))
-        return replace(loop, seconds=seconds, busy=min(seconds, loop.busy + last.duration))
+        newest = max(open_stalls, key=lambda stall: stall.end)
+        at = self._unix(summed)  # a summary counts the iteration that lasts, up to that moment
+        seconds = loop.seconds + max(0.0, newest.end - at)
+        return replace(loop, seconds=seconds, busy=loop.busy + max(0.0, newest.end - max(at, newest.start)))
 
     def _saw(self, record: Record, key: str) -> None:
         self._seen = max(self._seen, count(record, key))

@@ -51,12 +51,13 @@ def fit(text: str, width: int) -> str:
 
 
 def _window(text: str, begin: int, end: int, room: int) -> tuple[str, int, int]:
-    """If the expression would end beyond the room, leave out what stands before it."""
-    if cell_len(text[:end]) <= room or cell_len(text[:begin]) <= _CONTEXT_LEFT:
+    """If the expression begins in the right half and would end beyond the room, leave out what stands before it, as
+    little as possible."""
+    if cell_len(text[:end]) <= room or cell_len(text[:begin]) <= room // 2:
         return text, begin, end
-    cut = begin
-    while cut > 0 and cell_len(text[cut:begin]) < _CONTEXT_LEFT:
-        cut -= 1
+    cut = 0
+    while cut < begin and cell_len(text[cut:end]) >= room - 1 and cell_len(text[cut:begin]) > _CONTEXT_LEFT:
+        cut += 1
     return "…" + text[cut:], begin - cut + 1, end - cut + 1
 
 

@@ -17,10 +17,12 @@ from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
 from loopwatch.analysis.source import Source
 from loopwatch.report.notes import process_notes
 from loopwatch.report.protocol import Options
+from loopwatch.report.snippet import fit
 from loopwatch.report.text_site import SiteView
 from loopwatch.report.words import command, counted, duration, listed, number, plain, share
 
 _WIDEST = 110  # cells; longer lines are hard to read
+_LEAST_COMMAND = 20  # cells
 _MOST_SITES = 20
 _MOST_OPEN = 10  # stalls without an end that are shown one by one
 
@@ -72,15 +74,17 @@ class _Page:
     def _lead(self) -> Text:
         run = self.run
         watched = run.processes
-        parts = [command(run.command) or "no command", duration(run.seconds)]
+        parts = [duration(run.seconds)]
         if any(each.running for each in watched):
-            parts[-1] += " so far"
+            parts[0] += " so far"
         if len(watched) != 1:
             parts.append(counted(len(watched), "process", "processes"))
         thresholds = {each.process.threshold for each in watched if each.process.threshold}
         if thresholds:
             parts.append("threshold " + listed([duration(each) for each in sorted(thresholds)]))
-        return Text.assemble(("loopwatch", "bold"), " · ", " · ".join(parts))
+        rest = f" · {' · '.join(parts)}"
+        what = fit(command(run.command) or "no command", max(_LEAST_COMMAND, self.width - len("loopwatch · " + rest)))
+        return Text.assemble(("loopwatch", "bold"), " · ", what, rest)
 
     def _open(self) -> Iterator[Text]:
         """Stalls that last still, then those that lasted until their process was gone."""

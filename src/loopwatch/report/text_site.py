@@ -66,7 +66,8 @@ class SiteView:
 
     def place(self, frame: Frame) -> str:
         """``app/main.py:42 predict``"""
-        return plain(f"{short(frame, self.cwd)}:{frame.line or '?'} {frame.function}")
+        function = frame.function.replace(".<locals>", "")
+        return plain(f"{short(frame, self.cwd)}:{frame.line or '?'} {function}")
 
     def _head(self, rank: int, site: Site) -> Iterator[Text]:
         name = f"{rank:>2}  {self.name(site)}"
