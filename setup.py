@@ -55,6 +55,7 @@ _OS_FILES = {
         "memory_windows",
         "poll_slot_none",
         "thread_windows",
+        "wide_windows",
     ],
 }
 
