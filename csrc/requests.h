@@ -1,0 +1,62 @@
+/* Requests in flight, in a fixed table: what the watchdog may look at while the loop's thread serves them.
+
+   A request is a number, unique in the process, and a slot while it is in flight; when all slots are taken it goes
+   without one, and is counted. The loop's thread takes and gives back slots and says what the endpoint is called; the
+   watchdog marks those that a stall refers to, so that their names are recorded even if they end meanwhile. All fields
+   are atomics; there are no locks but around the names. */
+#ifndef LW_REQUESTS_H
+#define LW_REQUESTS_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "status.h"
+
+enum {
+    LW_REQUEST_SLOTS = 4096,
+    LW_ENDPOINTS_MOST = 4096, /* distinct names; later ones are called "<other>" */
+    LW_ENDPOINT_BYTES = 256,  /* of a name; a longer one is cut */
+};
+
+#define LW_NO_SLOT UINT32_MAX
+#define LW_NO_ENDPOINT 0u /* its name is not known yet */
+
+typedef struct lw_slot {
+    _Atomic uint64_t number;   /* of the request that has it; 0: free */
+    _Atomic uint32_t endpoint; /* number of its name */
+    _Atomic bool marked;       /* a stall refers to it: the watchdog frees it when the name is recorded */
+    _Atomic bool ended;
+    /* Stalls of its child tasks, as the watchdog sees them: samples in one iteration of one loop. */
+    _Atomic uint64_t child_loop, child_iteration;
+    _Atomic uint32_t child_samples;
+} lw_slot;
+
+typedef struct lw_requests lw_requests;
+
+lw_status lw_requests_create(lw_requests **out);
+void lw_requests_destroy(lw_requests *requests); /* accepts NULL */
+
+/* A request begins: its number, and a slot or LW_NO_SLOT. Any thread. */
+uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot);
+/* It ends; its slot is given back, at once or when the watchdog is done with it. Any thread. */
+void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot);
+
+/* The number of a name, a new one if there is none yet. Any thread; takes a lock. */
+uint32_t lw_endpoint(lw_requests *requests, const char *name, size_t size);
+/* The name of a number; lives as long as the table. Any thread. */
+const char *lw_endpoint_name(const lw_requests *requests, uint32_t endpoint);
+
+/* The slot of a request if it still has it, else NULL. Any thread. */
+lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot);
+
+/* A stall refers to this request. On the watchdog's thread, like all that follow. */
+void lw_request_mark(lw_requests *requests, uint64_t number, uint32_t slot);
+/* The next marked request whose name is known or that has ended; it is not marked any more. False: none. */
+bool lw_request_take_marked(lw_requests *requests, uint64_t *number, uint32_t *endpoint);
+
+uint64_t lw_requests_begun(const lw_requests *requests);
+uint64_t lw_requests_untracked(const lw_requests *requests);
+
+#endif
