@@ -73,7 +73,8 @@ def main(folder: Path) -> int:
         total.passed += tally.passed
         total.failed += tally.failed
         total.skipped += tally.skipped
-    print(*reasons, sep="\n")
+    for reason in reasons:
+        print(reason)
     print(total.line())
     return 0 if tests_ran and not total.failed else 1
 

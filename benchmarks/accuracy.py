@@ -68,7 +68,7 @@ def run(quick: bool) -> list[Outcome]:
     )
     everything: list[Match] = []
     for loop in ["asyncio", "uvloop"]:
-        matches = watch(loop, 2 if quick else 10)
+        matches = watch(loop, 2 if quick else 12)
         everything += matches
         for name in dict.fromkeys(each.known.name for each in matches):
             group = [each for each in matches if each.known.name == name]

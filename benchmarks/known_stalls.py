@@ -29,9 +29,11 @@ from pathlib import Path
 from typing import TypeVar
 
 # Between two stalls, so that each is an iteration of its own and other tasks settle.
-GAP = 0.06
-# Every blocking wait; CPU work is sized by `enough`.
+GAP = 0.03
+# Every blocking wait.
 WAIT = 0.024
+# CPU work, measured once. A shared machine may run it twice as fast a moment later.
+WORK = 0.04
 PILE = 200
 PILE_STEP = 0.003
 
@@ -78,7 +80,7 @@ def scenario(function: Scenario) -> Scenario:
 
 
 def enough(prepare: Callable[[int], Data], work: Callable[[Data], object]) -> int:
-    """The size, a power of two, at which `work(prepare(size))` takes at least WAIT here, noise left out."""
+    """The size, a power of two, at which `work(prepare(size))` takes at least WORK here, noise left out."""
     size = 1
     while True:
         durations = []
@@ -87,7 +89,7 @@ def enough(prepare: Callable[[int], Data], work: Callable[[Data], object]) -> in
             begin = time.perf_counter()
             work(data)
             durations.append(time.perf_counter() - begin)
-        if min(durations) >= WAIT:
+        if min(durations) >= WORK:
             return size
         size *= 2
 
@@ -310,18 +312,19 @@ def lines_of(name: str) -> list[int]:
 
 
 async def run_all(names: list[str], repeat: int) -> list[Known]:
-    """Every scenario once, then all again, each between two moments of quiet."""
+    """Every scenario once, then all again, each between two moments of quiet.
+
+    What `compute` does to find its sizes stalls the loop as well, in an iteration of its own; that does not count.
+    """
     seen: list[Known] = []
     gc.disable()  # a collection would be a stall of its own
-    for turn in range(repeat + 1):
+    for _ in range(repeat):
         for name in names:
             clock = Clock()
             await settle()
             await SCENARIOS[name](clock)
             await settle()
-            # The first turn finds the sizes, in iterations that stall as well; it does not count.
-            if turn:
-                seen.append(Known(name, clock.start, clock.duration_ms, lines_of(name)))
+            seen.append(Known(name, clock.start, clock.duration_ms, lines_of(name)))
     return seen
 
 

@@ -1,5 +1,6 @@
-/* Building lines of JSON in memory. A bounded buffer: what does not fit sets `full` and leaves the rest unwritten, so
-   the caller looks once, at the end of a record, and takes the whole record back. One thread. */
+/* Building lines of JSON in memory. A bounded buffer: what does not fit sets `full` and leaves the rest
+   unwritten, so the caller looks once, at the end of a record, and takes the whole record back. One
+   thread. */
 #ifndef LW_JSON_H
 #define LW_JSON_H
 
@@ -29,8 +30,9 @@ void lw_json_string_member(lw_json *json, const char *name, const char *value);
 void lw_json_bool_member(lw_json *json, const char *name, bool value);
 void lw_json_null_member(lw_json *json, const char *name);
 
-/* A number; a string in quotes. Valid UTF-8 stands as it is, lone surrogates (three bytes each, as Python encodes
-   file names that are no UTF-8) as \udXXX, and any other byte as U+FFFD: always valid JSON in valid UTF-8. */
+/* A number; a string in quotes. Valid UTF-8 stands as it is, lone surrogates (three bytes each, as Python
+   encodes file names that are no UTF-8) as \udXXX, and any other byte as U+FFFD: always valid JSON in
+   valid UTF-8. */
 void lw_json_number(lw_json *json, uint64_t value);
 void lw_json_string(lw_json *json, const char *value);
 

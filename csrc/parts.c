@@ -45,8 +45,8 @@ static const char *path_of(lw_parts *parts, uint32_t number)
     return parts->path;
 }
 
-/* Create the file under the first name that is free: O_EXCL, since another process with our number may write to
-   the same folder (containers), and so may our own image before an execv. */
+/* Create the file under the first name that is free: O_EXCL, since another process with our number may
+   write to the same folder (containers), and so may our own image before an execv. */
 static lw_status create_file(lw_parts *parts)
 {
     lw_status status = LW_SYSTEM;

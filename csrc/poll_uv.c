@@ -17,7 +17,7 @@ enum {
 typedef void (*uv_callback)(void *handle);
 
 /* libuv, as exported by the object that holds it. */
-typedef struct uv {
+typedef struct uv_api {
     size_t (*handle_size)(int type);
     int (*loop_configure)(void *loop, int option, ...);
     uint64_t (*metrics_idle_time)(void *loop);
@@ -27,19 +27,20 @@ typedef struct uv {
     int (*check_start)(void *check, uv_callback callback);
     void (*unref)(void *handle);
     void (*close)(void *handle, uv_callback callback);
-} uv;
+} uv_api;
 
-/* One handle. libuv's user pointer stays NULL, since uvloop takes any other for an object of its own. */
-typedef struct handle {
+/* One handle, and whose it is. libuv's user pointer stays NULL, since uvloop takes any other for an object
+   of its own. */
+typedef struct uv_box {
     lw_poll_uv *poll; /* borrowed; the one that both handles share */
     uint64_t uv[];    /* what libuv knows as the handle; it holds nothing wider */
-} handle;
+} uv_box;
 
 struct lw_poll_uv {
-    uv uv;
+    uv_api uv;
     void *loop;              /* borrowed */
     lw_loop_marks *marks;    /* borrowed */
-    handle *prepare, *check; /* owned; by libuv once closing */
+    uv_box *prepare, *check; /* owned; by libuv once closing */
     int open_handles;        /* the last one to close frees everything */
     uint64_t prepared_ns;    /* when the poll began; 0: none has begun since open */
     uint64_t idle_ns;        /* the loop's idle time then */
@@ -53,7 +54,7 @@ static bool import(const char *library, const char *symbol, void *into)
     return address != NULL;
 }
 
-static bool import_all(uv *uv, const char *library)
+static bool import_all(uv_api *uv, const char *library)
 {
     return import(library, "uv_handle_size", &uv->handle_size) &&
            import(library, "uv_loop_configure", &uv->loop_configure) &&
@@ -65,25 +66,25 @@ static bool import_all(uv *uv, const char *library)
            import(library, "uv_close", &uv->close);
 }
 
-static handle *handle_of(void *uv_handle)
+static uv_box *box_of(void *uv_handle)
 {
-    return (handle *)((char *)uv_handle - offsetof(handle, uv));
+    return (uv_box *)((char *)uv_handle - offsetof(uv_box, uv));
 }
 
-static handle *handle_create(lw_poll_uv *poll, int type)
+static uv_box *box_create(lw_poll_uv *poll, int type)
 {
-    handle *handle = calloc(1, sizeof *handle + poll->uv.handle_size(type));
+    uv_box *box = calloc(1, sizeof *box + poll->uv.handle_size(type));
 
-    if (handle != NULL) {
-        handle->poll = poll;
+    if (box != NULL) {
+        box->poll = poll;
     }
-    return handle;
+    return box;
 }
 
 /* Right before the poll phase. */
 static void prepared(void *uv_handle)
 {
-    lw_poll_uv *poll = handle_of(uv_handle)->poll;
+    lw_poll_uv *poll = box_of(uv_handle)->poll;
 
     poll->idle_ns = poll->uv.metrics_idle_time(poll->loop);
     poll->prepared_ns = lw_clock_now();
@@ -93,7 +94,7 @@ static void prepared(void *uv_handle)
 /* Right after the poll phase, in which callbacks may have run for long. */
 static void checked(void *uv_handle)
 {
-    lw_poll_uv *poll = handle_of(uv_handle)->poll;
+    lw_poll_uv *poll = box_of(uv_handle)->poll;
 
     if (poll->prepared_ns != 0) { /* else opened by a callback of this very phase */
         uint64_t waited = poll->uv.metrics_idle_time(poll->loop) - poll->idle_ns;
@@ -110,7 +111,7 @@ static void free_all(lw_poll_uv *poll)
 
 static void closed(void *uv_handle)
 {
-    lw_poll_uv *poll = handle_of(uv_handle)->poll;
+    lw_poll_uv *poll = box_of(uv_handle)->poll;
 
     if (--poll->open_handles == 0) {
         free_all(poll);
@@ -131,8 +132,8 @@ lw_status lw_poll_uv_open(lw_poll_uv **out, const char *library, void *uv_loop, 
         status = LW_UNSUPPORTED;
         goto failed;
     }
-    poll->prepare = handle_create(poll, UV_PREPARE);
-    poll->check = handle_create(poll, UV_CHECK);
+    poll->prepare = box_create(poll, UV_PREPARE);
+    poll->check = box_create(poll, UV_CHECK);
     if (poll->prepare == NULL || poll->check == NULL) {
         goto failed;
     }

@@ -1,9 +1,9 @@
-/* Which records there are is said in records.c, where they go in parts.c and queue.c. This file knows what a reader
-   has been told already.
+/* Which records there are is said in records.c, where they go in parts.c and queue.c. This file knows what a
+   reader has been told already.
 
-   Every entry of the intern table, and every loop, carries the number of the generation in which it was written
-   last. A new generation begins whenever a reader can no longer know what it was told: at a new part, or when
-   lines were lost. All it refers to is then written once more. */
+   Every entry of the intern table, and every loop, carries the number of the generation in which it was
+   written last. A new generation begins whenever a reader can no longer know what it was told: at a new
+   part, or when lines were lost. All it refers to is then written once more. */
 #include "recorder.h"
 
 #include <errno.h>
@@ -174,8 +174,8 @@ static void tell_stack(lw_recorder *recorder, uint32_t id)
     }
 }
 
-/* The record that began at `start` is complete; or it did not fit and is taken back, with all before it that it
-   needed, and the marks of those are made void. */
+/* The record that began at `start` is complete; or it did not fit and is taken back, with all before it
+   that it needed, and the marks of those are made void. */
 static void finish(lw_recorder *recorder, size_t start, size_t limit)
 {
     if (!recorder->buffer.full && recorder->buffer.size <= limit) {

@@ -1,5 +1,5 @@
-/* How each record looks (docs/recording.md): one line of JSON each. No state, no I/O; what does not fit is for the
-   caller to find in lw_json's `full`. */
+/* How each record looks (docs/recording.md): one line of JSON each. No state, no I/O; what does not fit is
+   for the caller to find in lw_json's `full`. */
 #ifndef LW_RECORDS_H
 #define LW_RECORDS_H
 

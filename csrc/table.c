@@ -112,7 +112,8 @@ lw_status lw_table_add(lw_table *table, const void *entry, uint32_t *number)
 
 uint64_t lw_hash_number(uint64_t hash, uint64_t number)
 {
-    /* the finishing rounds of MurmurHash3: every bit of the input reaches the low bits, which choose the place */
+    /* the finishing rounds of MurmurHash3: every bit of the input reaches the low bits, which choose the
+       place */
     hash ^= number + 0x9e3779b97f4a7c15u;
     hash = (hash ^ (hash >> 33)) * 0xff51afd7ed558ccdu;
     hash = (hash ^ (hash >> 33)) * 0xc4ceb9fe1a85ec53u;

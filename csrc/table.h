@@ -1,7 +1,7 @@
 /* A growing array of distinct entries of one size, found by value: an entry's number is its place.
 
-   Open addressing over the numbers, so the entries themselves lie densely packed in the order they came. Nothing is
-   ever removed. No locks, one thread. */
+   Open addressing over the numbers, so the entries themselves lie densely packed in the order they came.
+   Nothing is ever removed. No locks, one thread. */
 #ifndef LW_TABLE_H
 #define LW_TABLE_H
 

@@ -11,14 +11,14 @@ struct lw_text_block {
     char chars[];
 };
 
-typedef struct string {
+typedef struct kept_string {
     const char *chars; /* in a block; borrowed while it is only looked for */
     size_t size;
-} string;
+} kept_string;
 
 static uint64_t hash_string(const void *entry)
 {
-    const string *string = entry;
+    const kept_string *string = entry;
     uint64_t hash = 0xcbf29ce484222325u; /* FNV-1a; its low bits alone are poor, so it is mixed at the end */
 
     for (size_t i = 0; i < string->size; i++) {
@@ -29,12 +29,12 @@ static uint64_t hash_string(const void *entry)
 
 static bool equal_strings(const void *left, const void *right)
 {
-    const string *a = left, *b = right;
+    const kept_string *a = left, *b = right;
 
     return a->size == b->size && memcmp(a->chars, b->chars, a->size) == 0;
 }
 
-static const lw_table_kind STRINGS = {sizeof(string), hash_string, equal_strings};
+static const lw_table_kind STRINGS = {sizeof(kept_string), hash_string, equal_strings};
 
 void lw_text_open(lw_text *text, size_t limit)
 {
@@ -80,11 +80,11 @@ static lw_text_block *block_with_room(lw_text *text, size_t size)
 lw_status lw_text_keep(lw_text *text, const char *chars, size_t size, const char **out)
 {
     const char *end = memchr(chars, '\0', size);
-    string wanted = {chars, end == NULL ? size : (size_t)(end - chars)};
+    kept_string wanted = {chars, end == NULL ? size : (size_t)(end - chars)};
     uint32_t number;
 
     if (lw_table_find(&text->strings, &wanted, &number)) {
-        *out = ((string *)lw_table_at(&text->strings, number))->chars;
+        *out = ((kept_string *)lw_table_at(&text->strings, number))->chars;
         return LW_OK;
     }
     if (wanted.size >= text->limit - text->used) {

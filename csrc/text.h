@@ -24,8 +24,8 @@ void lw_text_open(lw_text *text, size_t limit);
 /* Forget all strings and give the memory back; the text can be used again. */
 void lw_text_clear(lw_text *text);
 
-/* The one copy of these characters, with a 0 behind them; what lies behind a 0 among them is cut off. Valid until
-   clear. LW_FULL, LW_NO_MEMORY. */
+/* The one copy of these characters, with a 0 behind them; what lies behind a 0 among them is cut off.
+   Valid until clear. LW_FULL, LW_NO_MEMORY. */
 lw_status lw_text_keep(lw_text *text, const char *chars, size_t size, const char **out);
 
 size_t lw_text_bytes(const lw_text *text);

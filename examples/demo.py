@@ -29,14 +29,16 @@ def show(command: list[str]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=10, help="how long the traffic lasts")
-    seconds = parser.parse_args().seconds
+    parser.add_argument("--dir", help="where the recording goes, by default .loopwatch as for `loopwatch run`")
+    arguments = parser.parse_args()
     port = str(free_port())
+    folder = ["--dir", arguments.dir] if arguments.dir else []
     # `loopwatch run` looks `uvicorn` up as a shell would, in the environment that runs this file.
     environment = {**os.environ, "PATH": sysconfig.get_path("scripts") + os.pathsep + os.environ.get("PATH", "")}
-    server = ["loopwatch", "run", "uvicorn", "examples.app:app", "--port", port, "--log-level", "warning"]
+    server = ["loopwatch", "run", *folder, "uvicorn", "examples.app:app", "--port", port, "--log-level", "warning"]
     with subprocess.Popen(show(server), env=environment) as process:
         try:
-            traffic = [sys.executable, "-m", "examples.traffic", "--port", port, "--seconds", str(seconds)]
+            traffic = [sys.executable, "-m", "examples.traffic", "--port", port, "--seconds", str(arguments.seconds)]
             status = subprocess.run(traffic).returncode
         finally:
             process.send_signal(signal.SIGINT)
@@ -47,7 +49,7 @@ def main() -> int:
     if status:
         return status
     print(flush=True)
-    return subprocess.run(show(["loopwatch", "report"]), env=environment).returncode
+    return subprocess.run(show(["loopwatch", "report", *folder[1:]]), env=environment).returncode
 
 
 if __name__ == "__main__":

@@ -44,13 +44,14 @@ async def drive(client: httpx.AsyncClient, seconds: float, requests: int) -> dic
     weights = [route[3] for route in ROUTES]
     latencies: dict[str, list[float]] = defaultdict(list)
     deadline = time.monotonic() + seconds
+    first = list(ROUTES)  # every route at least once
     left = requests
 
     async def one_client() -> None:
         nonlocal left
         while left > 0 and time.monotonic() < deadline:
             left -= 1
-            method, route, path, _ = chance.choices(ROUTES, weights)[0]
+            method, route, path, _ = first.pop() if first else chance.choices(ROUTES, weights)[0]
             begin = time.perf_counter()
             response = await client.request(method, path.format(n=chance.randrange(500)))
             response.raise_for_status()

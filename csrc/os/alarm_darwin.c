@@ -1,5 +1,5 @@
-/* A condition variable with a time: no descriptor that the program could close, no signal. The lock is held for
-   a few instructions at a time. */
+/* A condition variable with a time: no descriptor that the program could close, no signal. The lock is
+   held for a few instructions at a time. */
 #include "alarm.h"
 
 #include <errno.h>

@@ -1,8 +1,8 @@
 /* A POSIX timer that signals one thread, and that thread waits for the signal: no handler, no descriptor.
 
-   The signal is a real-time one that the program has no handler for. It is thread-directed, so nobody else ever
-   sees it. The other way round is possible: while we wait, the kernel may give us one of that number that was
-   meant for the process as a whole. Such a one is handed on. */
+   The signal is a real-time one that the program has no handler for. It is thread-directed, so nobody else
+   ever sees it. The other way round is possible: while we wait, the kernel may give us one of that number
+   that was meant for the process as a whole. Such a one is handed on. */
 #define _GNU_SOURCE
 #include "alarm.h"
 
@@ -25,18 +25,12 @@ struct lw_alarm {
     sigset_t signals; /* just the one */
 };
 
-/* From the top, since programs count up from SIGRTMIN. */
-static int choose_signal(void)
+static bool is_handled(int number)
 {
     struct sigaction action;
 
-    for (int number = SIGRTMAX; number >= SIGRTMIN; number--) {
-        if (sigaction(number, NULL, &action) == 0 && (action.sa_flags & SA_SIGINFO) == 0 &&
-            action.sa_handler == SIG_DFL) {
-            return number;
-        }
-    }
-    return SIGRTMAX;
+    return sigaction(number, NULL, &action) != 0 || (action.sa_flags & SA_SIGINFO) != 0 ||
+           action.sa_handler != SIG_DFL;
 }
 
 /* To the main thread, which is where the kernel tries first. */
@@ -62,27 +56,36 @@ static bool take(lw_alarm *alarm, const struct timespec *timeout)
     return true;
 }
 
-lw_status lw_alarm_open(lw_alarm **out)
+static bool create_timer(lw_alarm *alarm, int number)
 {
     struct sigevent event;
-
-    lw_alarm *alarm = malloc(sizeof *alarm);
-    if (alarm == NULL) {
-        return LW_NO_MEMORY;
-    }
-    int number = choose_signal();
-    sigemptyset(&alarm->signals);
-    sigaddset(&alarm->signals, number);
 
     memset(&event, 0, sizeof event);
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = number;
     event.sigev_value.sival_ptr = alarm;
     event.sigev_notify_thread_id = (int)lw_thread_number();
-    if (timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) != 0) {
+    return timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) == 0;
+}
+
+lw_status lw_alarm_open(lw_alarm **out)
+{
+    int number = SIGRTMAX; /* from the top, since programs count up from SIGRTMIN */
+
+    lw_alarm *alarm = malloc(sizeof *alarm);
+    if (alarm == NULL) {
+        return LW_NO_MEMORY;
+    }
+    errno = EBUSY; /* when the program handles them all; emulators refuse some */
+    while (number >= SIGRTMIN && (is_handled(number) || !create_timer(alarm, number))) {
+        number--;
+    }
+    if (number < SIGRTMIN) {
         free(alarm);
         return LW_SYSTEM;
     }
+    sigemptyset(&alarm->signals);
+    sigaddset(&alarm->signals, number);
     *out = alarm;
     return LW_OK;
 }

@@ -1,8 +1,10 @@
-/* ELF: an object calls a function of another through a word in its own data that the dynamic linker has filled
-   in. The relocations say which word belongs to which symbol: DT_JMPREL lists the slots of the PLT, DT_RELA those
-   that are read directly (Rust, -fno-plt), which lie in the part made read-only after start (RELRO).
+/* ELF: an object calls a function of another through a word in its own data that the dynamic linker has
+   filled in. The relocations say which word belongs to which symbol: DT_JMPREL lists the slots of the PLT,
+   DT_RELA those that are read directly (Rust, -fno-plt), which lie in the part made read-only after start
+   (RELRO).
 
-   A slot of the PLT may not have been filled yet (lazy binding): it then leads back into the object itself. */
+   A slot of the PLT may not have been filled yet (lazy binding): it then leads back into the object
+   itself. */
 #define _GNU_SOURCE
 #include "import_slot.h"
 
@@ -23,21 +25,21 @@ enum { SLOT_OF_PLT = -1, SLOT_OF_DATA = -1 }; /* no slot is ever found */
 #endif
 
 /* One loaded object; everything is borrowed from the dynamic linker. */
-typedef struct object {
+typedef struct elf_object {
     const struct dl_phdr_info *info;
     const char *names;
-    const ElfW(Sym) * symbols;
-    const ElfW(Rela) * plt, *data;
+    const ElfW(Sym) *symbols;
+    const ElfW(Rela) *plt, *data;
     size_t plt_count, data_count;
     uintptr_t relro_start, relro_end; /* whole pages, as the dynamic linker protects them */
-} object;
+} elf_object;
 
-typedef struct search {
+typedef struct slot_search {
     uintptr_t inside;
     const char *symbol;
     lw_import_slot *out;
     lw_status status;
-} search;
+} slot_search;
 
 static uintptr_t page_of(uintptr_t address)
 {
@@ -58,7 +60,7 @@ static bool object_holds(const struct dl_phdr_info *info, uintptr_t address)
 
 /* glibc adds the load address to these entries when it loads the object, musl (and glibc on some machines)
    leaves them as they are in the file. An offset is always smaller than the address it is loaded at. */
-static const void *dynamic_address(const object *object, const ElfW(Dyn) * entry)
+static const void *dynamic_address(const elf_object *object, const ElfW(Dyn) *entry)
 {
     uintptr_t address = entry->d_un.d_ptr;
 
@@ -68,7 +70,7 @@ static const void *dynamic_address(const object *object, const ElfW(Dyn) * entry
     return (const void *)address;
 }
 
-static bool read_dynamic(object *object, const ElfW(Dyn) * entry)
+static bool read_dynamic(elf_object *object, const ElfW(Dyn) *entry)
 {
     bool rela = true;
 
@@ -102,7 +104,7 @@ static bool read_dynamic(object *object, const ElfW(Dyn) * entry)
     return rela && object->names != NULL && object->symbols != NULL;
 }
 
-static bool object_read(object *object, const struct dl_phdr_info *info)
+static bool object_read(elf_object *object, const struct dl_phdr_info *info)
 {
     const ElfW(Dyn) *dynamic = NULL;
 
@@ -121,7 +123,7 @@ static bool object_read(object *object, const struct dl_phdr_info *info)
     return dynamic != NULL && read_dynamic(object, dynamic);
 }
 
-static void **find_slot(const object *object, const ElfW(Rela) * table, size_t count, const char *symbol)
+static void **find_slot(const elf_object *object, const ElfW(Rela) *table, size_t count, const char *symbol)
 {
     for (size_t i = 0; table != NULL && i < count; i++) {
         int type = (int)ELF64_R_TYPE(table[i].r_info);
@@ -139,8 +141,8 @@ static void **find_slot(const object *object, const ElfW(Rela) * table, size_t c
 /* Called for every loaded object; a number other than 0 ends the search. */
 static int visit(struct dl_phdr_info *info, size_t size, void *argument)
 {
-    search *search = argument;
-    object object;
+    slot_search *search = argument;
+    elf_object object;
 
     (void)size;
     if (!object_holds(info, search->inside)) {
@@ -170,7 +172,7 @@ static int visit(struct dl_phdr_info *info, size_t size, void *argument)
 lw_status lw_import_slot_find(const void *inside, const char *symbol, lw_import_slot *out)
 {
     lw_import_slot found;
-    search search = {(uintptr_t)inside, symbol, &found, LW_UNSUPPORTED};
+    slot_search search = {(uintptr_t)inside, symbol, &found, LW_UNSUPPORTED};
 
     dl_iterate_phdr(visit, &search);
     if (search.status != LW_OK) {

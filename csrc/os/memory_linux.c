@@ -1,11 +1,12 @@
 /* The kernel reads for us: it copies from our addresses into a pipe and answers EFAULT for a bad one.
 
-   One writev and one read take 32 scattered pieces in about a microsecond. The copying goes in order and stops
-   at a fault: in the first page with -1 and EFAULT, later with a short count, so a short count is a fault. Some
-   kernels leave an empty buffer in the pipe after EFAULT, so the pipe is emptied after every fault.
+   One writev and one read take 32 scattered pieces in about a microsecond. The copying goes in order and
+   stops at a fault: in the first page with -1 and EFAULT, later with a short count, so a short count is a
+   fault. Some kernels leave an empty buffer in the pipe after EFAULT, so the pipe is emptied after every
+   fault.
 
-   Two limits: 1024 pieces a call, and the pipe's size, which is two pages only for a user that has very many
-   pipes. What does not fit goes in several calls, still in order. */
+   Two limits: 1024 pieces a call, and the pipe's size, which is two pages only for a user that has very
+   many pipes. What does not fit goes in several calls, still in order. */
 #define _GNU_SOURCE
 #include "memory.h"
 

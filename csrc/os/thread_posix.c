@@ -48,7 +48,8 @@ void lw_mutex_unlock(lw_mutex *mutex)
     pthread_mutex_unlock(&mutex->lock);
 }
 
-/* Every signal but those that a fault of the thread itself raises: blocked, they would kill without a word. */
+/* Every signal but those that a fault of the thread itself raises: blocked, they would kill without a
+   word. */
 static void fill_mask(sigset_t *mask)
 {
     static const int faults[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT};

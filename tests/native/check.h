@@ -1,5 +1,5 @@
-/* The harness of the C tests: a program holds cases, and runs the one that is named on its command line in a process
-   of its own, in an empty folder. test_native.py finds the cases by their `CASE(`. */
+/* The harness of the C tests: a program holds cases, and runs the one that is named on its command line in
+   a process of its own, in an empty folder. test_native.py finds the cases by their `CASE(`. */
 #ifndef LW_TEST_CHECK_H
 #define LW_TEST_CHECK_H
 

@@ -103,8 +103,8 @@ CASE(setting_it_again_replaces_the_time)
     stop_counting(thread);
 }
 
-/* The hand-over of mechanism: a loop that leaves its poll rings only when the alarm is not armed, a watchdog that
-   parks looks once more. A stall that the watchdog never sees would hang the case. */
+/* The hand-over of mechanism: a loop that leaves its poll rings only when the alarm is not armed, a
+   watchdog that parks looks once more. A stall that the watchdog never sees would hang the case. */
 static _Atomic bool polling = true, armed;
 static _Atomic uint64_t left_at;
 static _Atomic unsigned seen, parked, rescued;

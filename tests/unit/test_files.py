@@ -40,6 +40,16 @@ def test_the_newest_is_the_one_that_began_last(tmp_path: Path) -> None:
     assert found(tmp_path) == [".loopwatch/a"]
 
 
+def test_the_newest_run_is_not_passed_over_when_it_has_recorded_nothing(tmp_path: Path) -> None:
+    make(tmp_path / ".loopwatch/20261122T140000.000Z-7")
+    (tmp_path / ".loopwatch/20261122T135959.999Z-7").mkdir()
+    assert found(tmp_path) == [".loopwatch/20261122T140000.000Z-7"]
+    (tmp_path / ".loopwatch/20261122T140000.001Z-7").mkdir()
+    with pytest.raises(RecordingError, match=r"140000.001Z-7, has recorded nothing.*140000.000Z-7$"):
+        found(tmp_path)
+    assert found(tmp_path, ".loopwatch") == [".loopwatch/20261122T140000.000Z-7"]
+
+
 def test_what_a_run_may_be(tmp_path: Path) -> None:
     make(tmp_path / ".loopwatch/one", 7, START)
     make(tmp_path / ".loopwatch/two", 8, START + 1)

@@ -151,6 +151,8 @@ def test_stacks_are_equal_whoever_made_them_and_however_deep() -> None:
         (50, 0.012, 9, "single"),  # one long among 50 that take next to nothing
         (50, 0.012, 3, "pile-up"),
         (2, 0.012, 10, "single"),
+        (7, 0.05, 45, "single"),  # one of 50 ms beside six others, as in most servers
+        (20, 0.05, 45, "pile-up"),
     ],
 )
 def test_shape(callbacks: int, duration: float, here: int, shape: Shape) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from loopwatch.errors import RecordingError
@@ -15,6 +17,7 @@ from loopwatch.recording.fields import count, parse_line, text, texts
 FOLDER = ".loopwatch"
 _RECORD_FIRST = "record one first: loopwatch run COMMAND"
 _NAME = re.compile(r"(\d{1,19})-(\d{1,19})(?:\.(\d{1,9}))?\.jsonl")
+_RUN = re.compile(r"(\d{8}T\d{6}(?:\.\d{1,6})?)Z-\d+")  # the folder that `loopwatch run` makes
 _CHUNK = 1 << 18  # bytes read at a time
 
 
@@ -60,6 +63,10 @@ def find_recordings(runs: Iterable[Path] = (), *, cwd: Path | None = None) -> li
     newest = _newest(here / FOLDER)
     if newest is None:
         raise RecordingError(f"there is no recording in {FOLDER}/ here", _RECORD_FIRST)
+    # Not the one before in its place, as if it were the newest.
+    if (later := _newest(here / FOLDER, empty=True)) is not None and _began(later) > _began(newest):
+        message = f"the newest run, {FOLDER}/{later.name}, has recorded nothing: no event loop has run in it"
+        raise RecordingError(message, f"the one before is: loopwatch report {FOLDER}/{newest.name}")
     return [_recording(newest)]
 
 
@@ -111,16 +118,21 @@ def _is_recording(folder: Path) -> bool:
     return any(path.suffix in (".jsonl", ".unwatched") for path in folder.iterdir())
 
 
-def _newest(folder: Path) -> Path | None:
-    """The recording whose watching began last."""
+def _newest(folder: Path, *, empty: bool = False) -> Path | None:
+    """The recording that began last or, with `empty`, the folder of a run that has recorded nothing."""
     try:
-        runs = [path for path in folder.iterdir() if path.is_dir() and _is_recording(path)]
+        runs = [path for path in folder.iterdir() if path.is_dir() and (not empty or _RUN.fullmatch(path.name))]
+        runs = [path for path in runs if _is_recording(path) != empty]
     except OSError:
         return None
     return max(runs, key=lambda path: (_began(path), path.name), default=None)
 
 
 def _began(folder: Path) -> float:
+    """When a run began, in Unix seconds: by its folder's name, else by those of its files."""
+    if match := _RUN.fullmatch(folder.name):
+        with contextlib.suppress(ValueError):
+            return datetime.fromisoformat(f"{match[1]}Z").timestamp()
     starts = [int(match[2]) / 1e3 for path in folder.iterdir() if (match := _NAME.fullmatch(path.name))]
     return min(starts, default=folder.stat().st_mtime)
 

@@ -1,4 +1,4 @@
-"""`loopwatch report -f json`: everything, for other programs. docs/report-json.md is its contract.
+"""`loopwatch report -f json`: everything, for other programs. docs/report.md describes it.
 
 Members that later versions will fill are there, null or empty. Strings and numbers keep their type where there is
 nothing to say: a stall without a sample has the file "" and the line 0.

@@ -1,0 +1,41 @@
+"""Stalls of known length and line, end to end: `loopwatch run`, then `loopwatch report -f json`."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from benchmarks.accuracy import Match, watch
+from benchmarks.known_stalls import SCENARIOS
+
+LOOPS = ["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(sys.platform == "win32", reason="no uvloop"))]
+# Around what a scenario measures lie the loop's own work and, on a busy machine, other programs.
+CLOCK_MS = 0.1
+NOISE_MS = 60.0
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def matches(request: pytest.FixtureRequest) -> list[Match]:
+    return watch(request.param, repeat=2)
+
+
+def test_all_of_them_happened(matches: list[Match]) -> None:
+    assert [match.known.name for match in matches] == [name.strip("_") for name in SCENARIOS] * 2
+    assert min(match.known.duration_ms for match in matches) >= 12
+
+
+def test_every_stall_is_recorded(matches: list[Match]) -> None:
+    assert [match.known for match in matches if match.duration_ms is None] == []
+
+
+def test_durations(matches: list[Match]) -> None:
+    """The iteration contains what the program measured, so it is never shorter."""
+    wrong = [match for match in matches if not -CLOCK_MS <= (match.error_ms or 0) <= NOISE_MS]
+    assert wrong == []
+
+
+def test_own_lines(matches: list[Match]) -> None:
+    """At least 97 %: a stall in which the watchdog got no CPU has no line."""
+    wrong = [match for match in matches if not match.right_line]
+    assert len(wrong) <= 0.03 * len(matches), wrong
