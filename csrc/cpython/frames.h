@@ -24,8 +24,7 @@ typedef struct lw_raw_frame {
     uintptr_t stack; /* how far its evaluation stack reached when it was last left */
     uint8_t owner;
     bool entered; /* from C, without a shim that would say so (3.11) */
-    bool
-        running; /* it executes, itself or C code that it called. False in 3.14 and later, which do not tell */
+    bool running; /* it executes, or C code that it called does. 3.14 and later do not tell: false */
 } lw_raw_frame;
 
 /* A thread whose stack can be walked, and where the walk ends. */
