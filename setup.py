@@ -71,7 +71,8 @@ if _SYSTEM == "windows":
     _LINK: list[str] = []
 else:
     _COMPILE = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden", "-Wno-unused-parameter"]
-    _LINK = []
+    # Timers, dlsym and threads have libraries of their own in glibc before 2.34.
+    _LINK = ["-pthread", "-ldl", "-lrt"] if _SYSTEM == "linux" else []
     if os.environ.get("LOOPWATCH_SANITIZE"):  # for example address,undefined
         _flag = "-fsanitize=" + os.environ["LOOPWATCH_SANITIZE"]
         _COMPILE += [_flag, "-fno-omit-frame-pointer"]

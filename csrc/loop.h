@@ -30,9 +30,9 @@ typedef struct lw_iteration {
 
 /* What a loop's thread rings when it leaves its poll. Shared by all loops of one watchdog. */
 typedef struct lw_bell {
-    _Atomic bool armed;  /* the alarm is set, or the watchdog is awake, or it is gone for good */
-    lw_alarm *alarm;     /* borrowed from the watchdog */
-    uint64_t patrol_ns;  /* how long after leaving the poll it rings */
+    _Atomic bool armed; /* the alarm is set, or the watchdog is awake, or it is gone for good */
+    lw_alarm *alarm;    /* borrowed from the watchdog */
+    uint64_t patrol_ns; /* how long after leaving the poll it rings */
 } lw_bell;
 
 /* Cumulative figures. Written by the loop's thread; the watchdog may read one while it is behind another. */
@@ -52,15 +52,15 @@ typedef struct lw_loop_marks {
     _Atomic uint64_t iteration;  /* number of the current or, while polling, the last one */
     _Atomic uint64_t started_ns; /* when it started */
     _Atomic bool polling;
+    uint64_t version; /* context version when the iteration started; settled once its number is stored */
     /* the loop's thread only */
-    uint64_t version;         /* context version when the iteration started */
-    uint64_t allowed_ns;      /* time inside allowed() in this iteration, up to allowed_since_ns */
+    uint64_t allowed_ns; /* time inside allowed() in this iteration, up to allowed_since_ns */
     uint64_t allowed_since_ns;
     unsigned allowed_depth;
     /* constants between attach and detach */
     uint64_t threshold_ns;
     const volatile uint64_t *context_version; /* of this thread's state; borrowed from the interpreter */
-    uint64_t versions_per_callback;           /* how far one callback moves it on this kind of loop */
+    uint64_t contexts_extra;                  /* that it enters beside those of its callbacks, an iteration */
     lw_bell *bell;                            /* borrowed from the watchdog */
 
     lw_loop_counters counters;
@@ -75,6 +75,14 @@ void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now);
 
 /* The poll has returned: an iteration starts at `now`. On the loop's thread, with or without the GIL. */
 void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now);
+
+/* Callbacks that this iteration had begun when the context version was `version`. On the loop's thread, or on the
+   watchdog's while the iteration is known to go on. */
+uint64_t lw_loop_callbacks(const lw_loop_marks *marks, uint64_t version);
+
+/* Wake the watchdog a patrol from now, unless it is going to look anyway. Any thread; a system call at most once
+   a patrol. */
+void lw_bell_ring(lw_bell *bell);
 
 /* The next finished long iteration, oldest first; false when there is none. On the watchdog's thread. */
 bool lw_loop_take_finished(lw_loop_marks *marks, lw_iteration *out);

@@ -390,7 +390,7 @@ static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chai
 static bool same_frame(const lw_raw_frame *a, const lw_raw_frame *b, bool innermost)
 {
     return a->code == b->code && a->previous == b->previous && a->owner == b->owner &&
-           (innermost || a->instruction == b->instruction);
+           (innermost || (a->instruction == b->instruction && a->stack == b->stack));
 }
 
 /* Whether the frames from `first` outwards agree in A, B and C and are linked as predicted. *broken is the frame
@@ -409,6 +409,8 @@ static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const 
         lw_frame_decode(bytes + seen->b, predicted->address, &b);
         lw_frame_decode(bytes + seen->c, predicted->address, &c);
         if (!same_frame(a, &b, i == first) || !same_frame(a, &c, i == first))
+            return false;
+        if (i > first && !lw_frame_can_call(a, &sampler->evidence[i - 1].frame))
             return false;
         bool linked;
         if (i + 1 == count)

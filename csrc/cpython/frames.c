@@ -157,12 +157,20 @@ void lw_frame_decode(const void *bytes, uintptr_t address, lw_raw_frame *out)
     out->code = lw_layout_frame_code(frame);
     out->instruction = lw_layout_frame_instruction(frame);
     out->previous = (uintptr_t)frame->previous;
+    out->stack = lw_layout_frame_stack(frame);
     out->owner = (uint8_t)frame->owner;
+    out->entered = lw_layout_frame_entered(frame);
+    out->running = lw_layout_frame_running(frame);
 }
 
 bool lw_frame_is_shim(const lw_raw_frame *frame)
 {
     return frame->owner >= LW_LAYOUT_FIRST_SHIM_OWNER;
+}
+
+bool lw_frame_can_call(const lw_raw_frame *caller, const lw_raw_frame *callee)
+{
+    return !caller->running || callee->entered || lw_frame_is_shim(callee) || lw_frame_is_shim(caller);
 }
 
 bool lw_frame_is_generator(const lw_raw_frame *frame)

@@ -21,7 +21,10 @@ typedef struct lw_raw_frame {
     uintptr_t code;
     uintptr_t instruction;
     uintptr_t previous;
+    uintptr_t stack; /* how far its evaluation stack reached when it was last left */
     uint8_t owner;
+    bool entered; /* from C, without a shim that would say so (3.11) */
+    bool running; /* it executes, or C code that it called does. 3.14 and later do not tell: false */
 } lw_raw_frame;
 
 /* A thread whose stack can be walked, and where the walk ends. */
@@ -66,6 +69,9 @@ size_t lw_frame_size(void); /* bytes of a frame that lw_frame_decode looks at */
 void lw_frame_decode(const void *bytes, uintptr_t address, lw_raw_frame *out);
 /* A frame that belongs to the interpreter itself, without code of its own. */
 bool lw_frame_is_shim(const lw_raw_frame *frame);
+/* Whether `caller` can have called `callee`: a frame leaves itself before another one begins, unless C code is in
+   between. */
+bool lw_frame_can_call(const lw_raw_frame *caller, const lw_raw_frame *callee);
 /* A frame of a generator or coroutine. */
 bool lw_frame_is_generator(const lw_raw_frame *frame);
 

@@ -24,6 +24,10 @@
 /* Frames keep the code as "executable", maybe tagged in the low bits, and the instruction being executed;
    before, the code itself and the instruction before the next one (Include/internal/pycore_frame.h). */
 #define LW_HAS_EXECUTABLE (PY_VERSION_HEX >= 0x030D0000)
+/* Where C code calls Python code, a frame without code of its own stands between; 3.11 marks the called one. */
+#define LW_HAS_SHIMS (PY_VERSION_HEX >= 0x030C0000)
+/* Frames keep a pointer to the end of their stack; before, an offset (Include/internal/pycore_frame.h). */
+#define LW_HAS_STACK_POINTER (PY_VERSION_HEX >= 0x030E0000)
 
 static inline uintptr_t lw_layout_frame_code(const _PyInterpreterFrame *frame)
 {
@@ -45,9 +49,38 @@ static inline uintptr_t lw_layout_frame_instruction(const _PyInterpreterFrame *f
 #endif
 }
 
+/* A frame that runs has its stack pointer in a register, and -1 in its place until it is left; 3.14 made a plain
+   pointer of it that is not cleared any more (Include/internal/pycore_interpframe.h, _PyFrame_GetStackPointer). */
+static inline uintptr_t lw_layout_frame_stack(const _PyInterpreterFrame *frame)
+{
+#if LW_HAS_STACK_POINTER
+    return (uintptr_t)frame->stackpointer;
+#else
+    return (uintptr_t)(intptr_t)frame->stacktop;
+#endif
+}
+
+static inline bool lw_layout_frame_running(const _PyInterpreterFrame *frame)
+{
+#if LW_HAS_STACK_POINTER
+    return false;
+#else
+    return frame->stacktop < 0;
+#endif
+}
+
+static inline bool lw_layout_frame_entered(const _PyInterpreterFrame *frame)
+{
+#if LW_HAS_SHIMS
+    return false;
+#else
+    return frame->is_entry;
+#endif
+}
+
 /* The lowest owner that means "no code of its own": FRAME_OWNED_BY_CSTACK in 3.12 and 3.13, INTERPRETER and
-   CSTACK (3, 4) in 3.14, INTERPRETER in 3.15. 3.11 has no such frames. */
-enum { LW_LAYOUT_FIRST_SHIM_OWNER = PY_VERSION_HEX >= 0x030C0000 ? 3 : 255 };
+   CSTACK (3, 4) in 3.14, INTERPRETER in 3.15. */
+enum { LW_LAYOUT_FIRST_SHIM_OWNER = LW_HAS_SHIMS ? 3 : 255 };
 
 static inline uint32_t lw_layout_code_version(const PyCodeObject *code)
 {

@@ -14,7 +14,7 @@ typedef struct lw_alarm lw_alarm;
 /* On the thread that will wait. The alarm belongs to it; LW_SYSTEM or LW_NO_MEMORY when it cannot. */
 lw_status lw_alarm_open(lw_alarm **out);
 
-/* On the same thread; accepts NULL. Nobody may set it any more. */
+/* Any thread, once nobody waits for it or sets it any more; accepts NULL. */
 void lw_alarm_close(lw_alarm *alarm);
 
 /* Ring `after_ns` from now (0: at once), instead of whenever it was set to ring. Any thread, lock-free on

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -19,6 +20,10 @@
 #ifndef sigev_notify_thread_id
 #define sigev_notify_thread_id _sigev_un._tid /* glibc has no public name for it */
 #endif
+
+/* What our rings carry, all of them: one that is still pending when its alarm is closed makes the next
+   alarm of that thread ring early, and is not taken for a stranger's. */
+static char our_mark;
 
 struct lw_alarm {
     timer_t timer;    /* owned */
@@ -42,20 +47,6 @@ static void hand_on(siginfo_t *info)
     syscall(SYS_rt_tgsigqueueinfo, getpid(), getpid(), info->si_signo, info);
 }
 
-/* Wait for one signal, at most `timeout` (NULL: for ever); false when none came. */
-static bool take(lw_alarm *alarm, const struct timespec *timeout)
-{
-    siginfo_t info;
-
-    if (sigtimedwait(&alarm->signals, &info, timeout) < 0) {
-        return false;
-    }
-    if (info.si_code != SI_TIMER || info.si_value.sival_ptr != alarm) {
-        hand_on(&info);
-    }
-    return true;
-}
-
 static bool create_timer(lw_alarm *alarm, int number)
 {
     struct sigevent event;
@@ -63,7 +54,7 @@ static bool create_timer(lw_alarm *alarm, int number)
     memset(&event, 0, sizeof event);
     event.sigev_notify = SIGEV_THREAD_ID;
     event.sigev_signo = number;
-    event.sigev_value.sival_ptr = alarm;
+    event.sigev_value.sival_ptr = &our_mark;
     event.sigev_notify_thread_id = (int)lw_thread_number();
     return timer_create(CLOCK_MONOTONIC, &event, &alarm->timer) == 0;
 }
@@ -92,15 +83,10 @@ lw_status lw_alarm_open(lw_alarm **out)
 
 void lw_alarm_close(lw_alarm *alarm)
 {
-    static const struct timespec at_once = {0, 0};
-
-    if (alarm == NULL) {
-        return;
+    if (alarm != NULL) {
+        timer_delete(alarm->timer);
+        free(alarm);
     }
-    timer_delete(alarm->timer);
-    while (take(alarm, &at_once)) { /* a ring that is still pending would be a stranger to the next alarm */
-    }
-    free(alarm);
 }
 
 void lw_alarm_set(lw_alarm *alarm, uint64_t after_ns)
@@ -115,5 +101,10 @@ void lw_alarm_set(lw_alarm *alarm, uint64_t after_ns)
 
 void lw_alarm_wait(lw_alarm *alarm)
 {
-    take(alarm, NULL);
+    siginfo_t info;
+
+    if (sigwaitinfo(&alarm->signals, &info) >= 0 &&
+        (info.si_code != SI_TIMER || info.si_value.sival_ptr != &our_mark)) {
+        hand_on(&info);
+    }
 }

@@ -87,6 +87,14 @@ def test_an_open_stall_is_cut_when_watching_ended_in_order() -> None:
     assert process.ended
 
 
+def test_an_open_stall_that_is_not_written_again_is_cut() -> None:
+    builder = small()
+    builder.summary(1320 + 19_000)
+    assert [stall.state for stall in decode(builder.data)[0]] == ["ended", "running"]
+    builder.summary(1320 + 21_000)
+    assert [stall.state for stall in decode(builder.data)[0]] == ["ended", "cut"]
+
+
 def test_open_stalls_that_never_end_do_not_fill_the_memory() -> None:
     builder = RecordingBuilder()
     builder.loop()

@@ -121,6 +121,16 @@ def test_a_file_that_was_changed_since(tmp_path: Path) -> None:
     assert not source.changed_since(str(tmp_path / "none.py"), 999)
 
 
+def test_sources_that_have_moved_since(tmp_path: Path) -> None:
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app/main.py").write_text("here\n")
+    source = Source(recorded="/no/such/project", here=tmp_path)
+    assert source.line(Frame("/no/such/project/app/main.py", "f", 1)) == "here"
+    assert source.line(Frame("/no/such/project/../app/main.py", "f", 1)) == ""
+    assert source.line(Frame("/another/app/main.py", "f", 1)) == ""
+    assert Source(recorded="/no/such/project").line(Frame("/no/such/project/app/main.py", "f", 1)) == ""
+
+
 def test_join_and_shorten() -> None:
     assert join(["f(", "    a,", "    b,", ")"]) == "f(a, b)"
     assert join(["x", ".y()", ".z()"]) == "x .y() .z()"

@@ -11,6 +11,7 @@ import tokenize
 from dataclasses import dataclass
 from pathlib import Path
 
+from loopwatch.analysis.frames import relative
 from loopwatch.model import Frame
 
 _LONGEST_FILE = 8 << 20  # bytes; more is not source that a person wrote
@@ -35,10 +36,16 @@ class Excerpt:
 
 
 class Source:
-    """Reads source files and keeps them. With `enabled` false it knows of none."""
+    """Reads source files and keeps them. With `enabled` false it knows of none.
 
-    def __init__(self, *, enabled: bool = True) -> None:
+    What lay below the folder `recorded` and is not there now is looked for below `here`: a recording may come from a
+    container or another machine.
+    """
+
+    def __init__(self, *, enabled: bool = True, recorded: str = "", here: Path | None = None) -> None:
         self._enabled = enabled
+        self._recorded = recorded
+        self._here = here
         self._files: dict[str, tuple[str, ...]] = {}
         self._changed: dict[str, float] = {}
         self._expressions: dict[Frame, str] = {}
@@ -97,15 +104,22 @@ class Source:
             self._files[file] = self._read(file) if self._enabled else ()
         return self._files[file]
 
+    def _found(self, file: str) -> Path:
+        path = Path(file)
+        if self._here is None or path.exists():
+            return path
+        below = relative(file, self._recorded)
+        return path if below == file else self._here / below
+
     def _read(self, file: str) -> tuple[str, ...]:
         if not file or file.startswith("<") or "\0" in file:
             return ()
         try:
-            path = Path(file)
+            path = self._found(file)
             state = path.stat()
             if not path.is_file() or state.st_size > _LONGEST_FILE:
                 return ()
-            with tokenize.open(file) as stream:  # the file's own encoding, UTF-8 without its mark by default
+            with tokenize.open(path) as stream:  # the file's own encoding, UTF-8 without its mark by default
                 text = stream.read()
         except (OSError, SyntaxError, ValueError, LookupError):
             return ()

@@ -44,8 +44,9 @@ def command(
     if name is None:
         name = format_of(file) if file and file != "-" else "text"
     run = load(find_recordings(runs), Selection(least, since, until))
+    options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
     with opened(file) as out:
-        reporter(name).write(run, out, Options(source=not no_source, all_frames=all_frames))
+        reporter(name).write(run, out, options)
     return _verdict(run, max_stall)
 
 

@@ -17,6 +17,7 @@ SCHEMA = "loopwatch-recording/1"
 _FAMILY = "loopwatch-recording/"
 
 _LONGEST_LINE = 16 << 20  # bytes; a record is far shorter, and what is longer shall not fill the memory
+_OPEN_AGAIN = 20.0  # seconds; a stall that lasts is written again at least every ten
 _MOST_PENDING = 64  # `open` records without an end, per process, before the oldest is given out as it is
 
 
@@ -68,7 +69,7 @@ class Decoder:
 
     def open_stalls(self) -> list[Stall]:
         """The stalls whose end is not recorded, oldest first: `running` the newest of each loop, as long as the
-        process lives, `cut` those that a later iteration shows to have ended."""
+        process lives, `cut` those that later records show to have ended."""
         return [self._settled(key) for key in self._pending]
 
     @property
@@ -251,8 +252,11 @@ class Decoder:
 
     def _settled(self, key: tuple[int, int]) -> Stall:
         loop, iteration = key
+        stall = self._pending[key]
         over = self._process.ended or iteration < self._newest.get(loop, 0)
-        return replace(self._pending[key], state="cut") if over else self._pending[key]
+        # Records that a full disk has swallowed may be those of its end.
+        over = over or self._unix(self._seen) - stall.end > _OPEN_AGAIN
+        return replace(stall, state="cut") if over else stall
 
     def _known_loop(self, number: int) -> Loop:
         return self._loops.get(number) or Loop(number)

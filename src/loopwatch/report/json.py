@@ -27,7 +27,7 @@ class JsonReporter:
 
     def write(self, run: Run, out: TextIO, options: Options) -> None:
         """Write the report as one JSON object, in ASCII."""
-        source = Source(enabled=options.source)
+        source = Source(enabled=options.source, recorded=run.cwd, here=options.here)
         parts: list[tuple[str, Any]] = [
             ("schema", SCHEMA),
             ("run", _run(run)),

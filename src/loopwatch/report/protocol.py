@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from types import MappingProxyType
 from typing import Protocol, TextIO, cast
 
@@ -15,10 +15,12 @@ from loopwatch.errors import LoopwatchError
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a report shall look. `source` is whether source files are read."""
+    """How a report shall look. `source` is whether source files are read; `here` is where those of the run's working
+    directory are looked for if that is not there."""
 
     source: bool = True
     all_frames: bool = False
+    here: Path | None = None
 
 
 class Reporter(Protocol):

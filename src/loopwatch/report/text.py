@@ -24,6 +24,7 @@ from loopwatch.report.words import command, counted, duration, listed, number, p
 _WIDEST = 110  # cells; longer lines are hard to read
 _LEAST_COMMAND = 20  # cells
 _MOST_SITES = 20
+_SILENT = 30.0  # seconds; a stall that lasts is recorded at least every ten
 _MOST_OPEN = 10  # stalls without an end that are shown one by one
 
 
@@ -50,7 +51,7 @@ class _Page:
     def __init__(self, run: Run, options: Options, width: int) -> None:
         self.run = run
         self.width = width
-        self.source = Source(enabled=options.source)
+        self.source = Source(enabled=options.source, recorded=run.cwd, here=options.here)
         self.loops = [loop for each in run.processes for loop in each.loops]
         self.whole = sum(loop.seconds for loop in self.loops)
         self.view = SiteView(run.cwd, self.whole, width, self.source, options)
@@ -103,7 +104,7 @@ class _Page:
                 ("■ STILL RUNNING", "bold white on red"),
                 f" pid {stall.pid} has answered nobody for ",
                 (duration(stall.duration), "bold red"),
-                f", in {where}",
+                f", in {where}{self._silence(stall.pid)}",
             )
         return Text.assemble(
             ("■ NEVER ENDED", "bold red"),
@@ -111,6 +112,13 @@ class _Page:
             (duration(stall.duration), "bold red"),
             f" until the process was gone, in {where}",
         )
+
+    def _silence(self, pid: int) -> str:
+        """What to add where the newest record of a running process is old."""
+        run = self.run
+        seen = max((each.process.seen for each in run.processes if each.process.pid == pid), default=0.0)
+        silent = run.started + run.seconds - seen
+        return f" (as of its newest record, {duration(silent)} ago)" if silent > _SILENT else ""
 
     def _sum(self) -> Text:
         run, totals = self.run, self.run.totals

@@ -1,0 +1,127 @@
+#include "loop.h"
+
+/* Counters have one writer, so a plain load and store do; the atomics are for the watchdog's eye. */
+static void add(_Atomic uint64_t *counter, uint64_t amount)
+{
+    uint64_t old = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, old + amount, memory_order_relaxed);
+}
+
+static unsigned histogram_entry(uint64_t duration_ns)
+{
+    uint64_t microseconds = duration_ns / 1000;
+    unsigned entry = 0;
+    while (microseconds > 1 && entry < LW_LOOP_HISTOGRAM - 1) {
+        microseconds >>= 1;
+        entry++;
+    }
+    return entry;
+}
+
+static void keep_finished(lw_loop_marks *marks, const lw_iteration *iteration)
+{
+    uint64_t written = atomic_load_explicit(&marks->finished_written, memory_order_relaxed);
+    uint64_t read = atomic_load_explicit(&marks->finished_read, memory_order_acquire);
+    uint64_t duration = iteration->end_ns - iteration->start_ns;
+    add(&marks->counters.stalls, 1);
+    add(&marks->counters.stalled_ns, duration);
+    if (written - read == LW_LOOP_FINISHED) {
+        add(&marks->counters.lost, 1);
+        add(&marks->counters.lost_ns, duration);
+        return;
+    }
+    marks->finished[written % LW_LOOP_FINISHED] = *iteration;
+    atomic_store_explicit(&marks->finished_written, written + 1, memory_order_release);
+}
+
+/* The part of the current iteration that lay inside allowed(). A block that was entered in an earlier one
+   (an `await` within it) counts from the start of this one. */
+static uint64_t allowed_time(const lw_loop_marks *marks, uint64_t started, uint64_t now)
+{
+    if (marks->allowed_depth == 0)
+        return marks->allowed_ns;
+    uint64_t since = marks->allowed_since_ns > started ? marks->allowed_since_ns : started;
+    return marks->allowed_ns + (now - since);
+}
+
+static void finish_iteration(lw_loop_marks *marks, uint64_t now)
+{
+    uint64_t started = atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
+    uint64_t duration = now - started;
+    lw_loop_counters *counters = &marks->counters;
+    add(&counters->iterations, 1);
+    add(&counters->busy_ns, duration);
+    add(&counters->histogram[histogram_entry(duration)], 1);
+    if (duration > atomic_load_explicit(&counters->longest_ns, memory_order_relaxed))
+        atomic_store_explicit(&counters->longest_ns, duration, memory_order_relaxed);
+    if (duration >= marks->threshold_ns) {
+        uint64_t allowed = allowed_time(marks, started, now);
+        keep_finished(marks, &(lw_iteration){
+                                 .number = atomic_load_explicit(&marks->iteration, memory_order_relaxed),
+                                 .start_ns = started,
+                                 .end_ns = now,
+                                 .callbacks = lw_loop_callbacks(marks, *marks->context_version),
+                                 .allowed = duration - allowed < marks->threshold_ns,
+                             });
+    }
+    marks->allowed_ns = 0;
+}
+
+uint64_t lw_loop_callbacks(const lw_loop_marks *marks, uint64_t version)
+{
+    uint64_t entered = (version - marks->version + 1) / 2; /* entering and leaving count one each */
+    return entered > marks->contexts_extra ? entered - marks->contexts_extra : entered;
+}
+
+void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
+{
+    finish_iteration(marks, now);
+    atomic_store_explicit(&marks->polling, true, memory_order_release);
+}
+
+void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)
+{
+    marks->version = *marks->context_version;
+    /* The watchdog reads the number first, then the time: it never sees a new number with an old time. */
+    uint64_t number = atomic_load_explicit(&marks->iteration, memory_order_relaxed) + 1;
+    atomic_store_explicit(&marks->started_ns, now, memory_order_release);
+    atomic_store_explicit(&marks->iteration, number, memory_order_release);
+    /* This store and the next load must not change places (seq_cst): the watchdog, about to park, stores
+       `armed` and then looks at `polling`; one of the two always sees the other. */
+    atomic_store_explicit(&marks->polling, false, memory_order_seq_cst);
+    lw_bell_ring(marks->bell);
+}
+
+void lw_bell_ring(lw_bell *bell)
+{
+    if (atomic_load_explicit(&bell->armed, memory_order_seq_cst))
+        return;
+    if (!atomic_exchange_explicit(&bell->armed, true, memory_order_seq_cst))
+        lw_alarm_set(bell->alarm, bell->patrol_ns);
+}
+
+bool lw_loop_take_finished(lw_loop_marks *marks, lw_iteration *out)
+{
+    uint64_t read = atomic_load_explicit(&marks->finished_read, memory_order_relaxed);
+    if (read == atomic_load_explicit(&marks->finished_written, memory_order_acquire))
+        return false;
+    *out = marks->finished[read % LW_LOOP_FINISHED];
+    atomic_store_explicit(&marks->finished_read, read + 1, memory_order_release);
+    return true;
+}
+
+void lw_loop_allow(lw_loop_marks *marks, uint64_t now)
+{
+    if (marks->allowed_depth++ == 0)
+        marks->allowed_since_ns = now;
+}
+
+void lw_loop_disallow(lw_loop_marks *marks, uint64_t now)
+{
+    if (marks->allowed_depth == 0)
+        return;
+    uint64_t started = atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
+    uint64_t allowed = allowed_time(marks, started, now);
+    if (--marks->allowed_depth == 0)
+        marks->allowed_ns = allowed;
+}
