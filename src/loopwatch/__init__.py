@@ -11,15 +11,20 @@ from loopwatch.errors import LoopwatchError
 from loopwatch.model import Stall
 
 if TYPE_CHECKING:
+    from loopwatch.asgi import LoopwatchMiddleware
     from loopwatch.watch import Watch, allowed, start, stop, watching
 
 __version__ = "0.1.0"
-__all__ = ["LoopwatchError", "Stall", "Watch", "allowed", "start", "stop", "watching"]
+__all__ = ["LoopwatchError", "LoopwatchMiddleware", "Stall", "Watch", "allowed", "start", "stop", "watching"]
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "LoopwatchMiddleware":
+        from loopwatch import asgi
+
+        return asgi.LoopwatchMiddleware
     from loopwatch import watch
 
     return getattr(watch, name)

@@ -22,6 +22,8 @@ import pytest
 import loopwatch
 
 BOOTSTRAP = Path(loopwatch.__file__).parent / "bootstrap"
+# It stays while servers may come; nothing else about finding modules is different.
+FINDERS = "[finder for finder in sys.meta_path if type(finder).__name__ != 'LoopwatchFinder']"
 STAND_IN = """
 import os
 def start_from_environment():
@@ -169,9 +171,9 @@ class TestAnyPython:
             except ImportError:
                 raise SystemExit(0)
             loader = asyncio.__loader__
-            print(type(loader), asyncio.__spec__.loader is loader, sorted(vars(loader)), sys.meta_path)
+            print(type(loader), asyncio.__spec__.loader is loader, sorted(vars(loader)), FINDERS)
         """
-        any_bench.same("-W", "error", "-c", textwrap.dedent(code))
+        any_bench.same("-W", "error", "-c", textwrap.dedent(code).replace("FINDERS", FINDERS))
         number = tuple(map(int, version))
         if number >= (3, 11):
             assert (any_bench.came, any_bench.reasons) == (1, [])
@@ -205,9 +207,9 @@ class TestChain:
                 import sitecustomize
             except ImportError as error:
                 print(error)
-            print(sys.meta_path)
+            print(FINDERS)
         """
-        bench.same("-c", textwrap.dedent(code))
+        bench.same("-c", textwrap.dedent(code).replace("FINDERS", FINDERS))
         assert bench.came == 1
 
     def test_user_changes_the_path(self, bench: Bench) -> None:
@@ -246,9 +248,13 @@ class TestComing:
         ],
     )
     def test_statement(self, bench: Bench, statement: str) -> None:
-        shown = "; import asyncio, sys; print(asyncio.__loader__.__dict__, len(sys.meta_path), asyncio.__spec__)"
+        shown = f"; import asyncio, sys; print(asyncio.__loader__.__dict__, {FINDERS}, asyncio.__spec__)"
         bench.same("-W", "error", "-c", statement + shown)
         assert (bench.came, bench.reasons) == (1, [])
+
+    def test_leaves_where_it_cannot_watch(self, bench: Bench) -> None:
+        bench.write("stand_in/loopwatch/watch.py", "1 / 0")
+        bench.same("-c", "import asyncio, sys; print(sys.meta_path)")
 
     @pytest.mark.parametrize("options", [("-X", "importtime"), ("-X", "frozen_modules=off"), ("-X", "dev"), ("-v",)])
     def test_options(self, bench: Bench, options: tuple[str, ...]) -> None:
@@ -278,7 +284,7 @@ class TestComing:
         bench = Bench(tmp_path / "bench", str(tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"))
         site = bench.without("-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip()
         Path(site, "early.pth").write_text("import asyncio\n", encoding="utf-8")
-        bench.same("-c", "import asyncio, sys; print(asyncio.__loader__.__dict__, sys.meta_path)")
+        bench.same("-c", f"import asyncio, sys; print(asyncio.__loader__.__dict__, {FINDERS})")
         assert bench.came == 1
 
     def test_many_threads_at_once(self, bench: Bench) -> None:
@@ -421,6 +427,53 @@ class TestFailing:
         bench.write("project/sitecustomize.py", "import sys; sys.mark = 1\n")
         bench.same("-c", "import asyncio, sys; print(sys.mark, sys.meta_path)", LOOPWATCH="0")
         assert bench.came == 0
+
+
+class TestServers:
+    """The modules that `loopwatch.servers` patches."""
+
+    STAND_IN = "def arrived(name): print('arrived', name)\n"
+
+    def test_after_its_import(self, bench: Bench) -> None:
+        """A server imports asyncio itself, so it has begun before loopwatch is there."""
+        bench.write("stand_in/loopwatch/servers.py", self.STAND_IN)
+        bench.write("project/uvicorn/__init__.py", "from . import config\n")
+        bench.write("project/uvicorn/config.py", "import asyncio\nprint('body')\n")
+        code = "import uvicorn.config; print(uvicorn.config.__loader__.__dict__.keys())"
+        assert bench.run("-c", code).stdout.splitlines()[:2] == ["body", "arrived uvicorn.config"]
+
+    def test_before_asyncio(self, bench: Bench) -> None:
+        bench.write("stand_in/loopwatch/servers.py", self.STAND_IN)
+        bench.write("project/quart/__init__.py", "")
+        bench.write("project/quart/ctx.py", "")
+        assert bench.same("-c", "import sys, quart.ctx; print('asyncio' in sys.modules)").stdout == "False\n"
+        assert bench.run("-c", "import quart.ctx, asyncio; print(2)").stdout == "arrived quart.ctx\n2\n"
+
+    def test_imported_by_a_pth_file(self, tmp_path: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "venv"], check=True, timeout=60)
+        bench = Bench(tmp_path / "bench", str(tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"))
+        site = Path(bench.without("-c", "import sysconfig; print(sysconfig.get_path('purelib'))").stdout.strip())
+        (site / "quart").mkdir()
+        (site / "quart" / "__init__.py").touch()
+        (site / "quart" / "ctx.py").write_text("import asyncio\n", encoding="utf-8")
+        (site / "early.pth").write_text("import quart.ctx\n", encoding="utf-8")
+        bench.write("stand_in/loopwatch/servers.py", self.STAND_IN)
+        assert bench.run("-c", "print('program')").stdout.splitlines() == ["arrived quart.ctx", "program"]
+
+    @pytest.mark.parametrize("servers", [None, "1 / 0", "def arrived(name): raise ValueError"])
+    def test_failing(self, bench: Bench, servers: str | None) -> None:
+        if servers is not None:
+            bench.write("stand_in/loopwatch/servers.py", servers)
+        bench.write("project/quart/__init__.py", "import asyncio\n")
+        bench.write("project/quart/ctx.py", "here = 1\n")
+        bench.same("-W", "error", "-c", "import quart.ctx; print(quart.ctx.here)")
+
+    def test_not_watched(self, bench: Bench) -> None:
+        bench.write("stand_in/loopwatch/servers.py", self.STAND_IN)
+        bench.write("stand_in/loopwatch/watch.py", "1 / 0")
+        bench.write("project/quart/__init__.py", "import asyncio\n")
+        bench.write("project/quart/ctx.py", "")
+        bench.same("-c", "import quart.ctx")
 
 
 class TestTrio:

@@ -5,19 +5,32 @@ user's own `sitecustomize`, which is imported from here as if this file were not
 this folder: it would stand before the user's modules of that name.
 
 A child process may be any Python: the file parses on 2.7, never prints and never raises. A program that does
-not use asyncio pays for one finder in `sys.meta_path`, nothing more; with asyncio comes `loopwatch.watch`.
-Where that cannot be imported the program runs on untouched, and a file `<pid>-<start>.unwatched` in the
-recording names it (docs/recording.md).
+not use asyncio pays for one finder in `sys.meta_path`, nothing more; with asyncio comes `loopwatch.watch`, with
+a server or framework `loopwatch.servers`. Where the first cannot be imported the program runs on untouched, and a
+file `<pid>-<start>.unwatched` in the recording names it (docs/recording.md).
 """
 
 import os
 import sys
 
+# What `loopwatch.servers` patches once it has been imported; a test holds this equal to its table.
+SERVERS = (
+    "aiohttp.web_app",
+    "daphne.server",
+    "django.core.handlers.base",
+    "granian.asgi",
+    "gunicorn.workers.gasgi",
+    "hypercorn.app_wrappers",
+    "quart.ctx",
+    "sanic.app",
+    "uvicorn.config",
+)
+
 
 class LoopwatchFinder(object):
     """Finds nothing itself: has a package announced, once, when somebody else has found and run it.
 
-    awaited: name of a package -> what to call after its import, without arguments.
+    awaited: name of a module -> what to call with that name after its import.
     """
 
     def __init__(self, awaited):
@@ -65,30 +78,47 @@ class LoopwatchFinder(object):
     def _announce(self, name):
         arrived = self.awaited.pop(name, None)
         if arrived is not None:
-            arrived()
+            arrived(name)
 
 
 def _install(folder):
     finder = LoopwatchFinder({})
 
-    def asyncio_came():
-        if finder in sys.meta_path:
-            sys.meta_path.remove(finder)
+    started, waiting = [], []
+
+    def asyncio_came(_):
+        finder.awaited.pop("trio", None)
         reason = _start()
         if reason:
+            if finder in sys.meta_path:
+                sys.meta_path.remove(finder)
             _name_unwatched(folder, reason)
+            return
+        started.append(True)
+        for name in waiting:
+            _patch(name)
 
-    def trio_came():
+    def server_came(name):
+        if started:
+            _patch(name)
+        else:
+            waiting.append(name)
+
+    def trio_came(_):
         _name_unwatched(folder, "trio runs its own loop, which loopwatch does not watch")
 
     # Where nobody has a `sitecustomize` and somebody asks for it, this file is imported once more.
     if "loopwatch.watch" in sys.modules or any(type(other).__name__ == "LoopwatchFinder" for other in sys.meta_path):
         return
-    if "asyncio" in sys.modules:  # a .pth file was first
-        asyncio_came()
-        return
-    finder.awaited.update(asyncio=asyncio_came, trio=trio_came)
+    finder.awaited.update((name, server_came) for name in SERVERS)
     sys.meta_path.insert(0, finder)
+    if "asyncio" not in sys.modules:
+        finder.awaited.update(asyncio=asyncio_came, trio=trio_came)
+        return
+    asyncio_came("asyncio")  # a .pth file was first
+    for name in SERVERS:
+        if name in sys.modules:
+            server_came(name)
 
 
 def _start():
@@ -111,6 +141,16 @@ def _start():
     except Exception as error:
         return "loopwatch cannot start: %s: %s" % (type(error).__name__, error)
     return None
+
+
+def _patch(name):
+    """Let the requests of a server or framework be known. Without that, stalls are found all the same."""
+    try:
+        import loopwatch.servers
+
+        loopwatch.servers.arrived(name)
+    except Exception:
+        pass
 
 
 def _name_unwatched(folder, reason):

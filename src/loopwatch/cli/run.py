@@ -58,6 +58,7 @@ def _takes_value(option: click.Parameter) -> bool:
 @click.option(
     "--dir", "base", type=click.Path(path_type=Path), default=FOLDER, show_default=True, help="For recordings."
 )
+@click.option("--headers", is_flag=True, help="Tell on every ASGI response how long it blocked the loop.")
 @click.option(
     "--exec", "replace", is_flag=True, help="Replace this process by the command: no summary. For containers."
 )
@@ -68,6 +69,7 @@ def command(
     threshold: float,
     interval: float,
     base: Path,
+    headers: bool,
     replace: bool,
     quiet: bool,
     module: str | None,
@@ -87,7 +89,7 @@ def command(
         _must_work()
         folder = _folder(base, program)
         if folder is not None:
-            environment = watched_environment(environment, folder, threshold, interval)
+            environment = watched_environment(environment, folder, threshold, interval, headers)
     if replace:
         supervise.become(program, environment)
     status = supervise.run(program, environment)

@@ -13,8 +13,10 @@ BOOTSTRAP = Path(loopwatch.__file__).resolve().parent / "bootstrap"
 """The folder that has nothing but our `sitecustomize`."""
 
 
-def watched_environment(base: Mapping[str, str], folder: Path, threshold: float, interval: float) -> dict[str, str]:
-    """`base` with what the bootstrap needs; durations in seconds.
+def watched_environment(
+    base: Mapping[str, str], folder: Path, threshold: float, interval: float, headers: bool = False
+) -> dict[str, str]:
+    """`base` with what the bootstrap needs; durations in seconds. `headers`: responses tell what they cost.
 
     `LoopwatchError` when this installation lies where PYTHONPATH cannot point to.
     """
@@ -33,6 +35,7 @@ def watched_environment(base: Mapping[str, str], folder: Path, threshold: float,
         "LOOPWATCH_THRESHOLD": _duration(threshold),
         "LOOPWATCH_INTERVAL": _duration(interval),
         "LOOPWATCH_VERSION": loopwatch.__version__,
+        **({"LOOPWATCH_HEADERS": "1"} if headers else {}),
     }
 
 

@@ -1,0 +1,110 @@
+"""Frameworks that keep the route out of the ASGI scope, or are no ASGI apps at all.
+
+Patched after their import, like the servers (`servers.py`), and with the same care.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from loopwatch import _core
+from loopwatch.endpoints import TEMPLATE, UNMATCHED, known_method, name_of
+from loopwatch.patching import after, replaced
+
+
+def _quart(module: ModuleType) -> None:
+    """Requests and websockets. The rule is known before the handler runs."""
+
+    def matched(context: Any) -> None:
+        request = context.request_websocket
+        if request.url_rule is not None:
+            request.scope[TEMPLATE] = request.url_rule.rule
+
+    after(module._BaseRequestWebsocketContext, "match_request", matched)
+
+
+def _django(module: ModuleType) -> None:
+    def resolved(handler: Any, request: Any) -> None:
+        scope = getattr(request, "scope", None)  # a WSGI request has none
+        if scope is not None:
+            scope[TEMPLATE] = "/" + request.resolver_match.route.lstrip("^/").rstrip("$")
+
+    after(module.BaseHandler, "resolve_request", resolved)
+
+
+def _aiohttp(module: ModuleType) -> None:
+    """Apps within apps are resolved by the outermost one: this is called once a request."""
+
+    def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def _handle(self: Any, request: Any) -> Any:
+            return await _tracked(original(self, request), request, _aiohttp_template)
+
+        return _handle
+
+    replaced(module.Application, "_handle", wrapping)
+
+
+def _aiohttp_template(request: Any) -> str | None:
+    resource = request.match_info.route.resource
+    return None if resource is None else resource.canonical
+
+
+def _sanic(module: ModuleType) -> None:
+    def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def handle_request(self: Any, request: Any) -> Any:
+            scope = getattr(getattr(request, "transport", None), "scope", None)
+            if not isinstance(scope, dict):
+                return await _tracked(original(self, request), request, _sanic_template)
+            # Under an ASGI server the middleware has the request.
+            try:
+                return await original(self, request)
+            finally:
+                scope[TEMPLATE] = _sanic_template(request)
+
+        return handle_request
+
+    replaced(module.Sanic, "handle_request", wrapping)
+
+
+def _sanic_template(request: Any) -> str | None:
+    return getattr(request, "uri_template", None)
+
+
+async def _tracked(handling: Any, request: Any, template_of: Callable[[Any], str | None]) -> Any:
+    """Handle a request of a framework that is no ASGI app."""
+    _core.phase("serving")
+    tracked = _core.Request()
+    tracked.enter()
+    try:
+        return await _core.drive(handling, tracked)
+    finally:
+        tracked.leave()
+        with contextlib.suppress(Exception):
+            template = template_of(request)
+            upgrade = request.headers.get("upgrade", "").lower() == "websocket"
+            method = "WS" if upgrade else known_method(request.method)
+            tracked.name(f"{method} {UNMATCHED}" if template is None else name_of(method, template))
+        tracked.end()
+
+
+HOOKS: dict[str, Callable[[ModuleType], None]] = {
+    "quart.ctx": _quart,
+    "django.core.handlers.base": _django,
+    "aiohttp.web_app": _aiohttp,
+    "sanic.app": _sanic,
+}
+
+
+def hook_imported() -> None:
+    """Patch those that name routes for the middleware and are there already. Never raises."""
+    for name in ("quart.ctx", "django.core.handlers.base"):
+        if name in sys.modules:
+            with contextlib.suppress(Exception):
+                HOOKS[name](sys.modules[name])

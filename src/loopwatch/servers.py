@@ -1,0 +1,92 @@
+"""Where `loopwatch run` wraps what serves requests, so that a program needs no change.
+
+A module is patched when it has been imported, in the only place of it that every app passes through. A version that
+has no such place is left alone, nothing is wrapped twice, and nothing here fails: the bootstrap calls `arrived` from
+within other people's imports. `bootstrap/sitecustomize.py` has the names of these modules too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from loopwatch import frameworks
+from loopwatch.asgi import App, LoopwatchMiddleware
+from loopwatch.patching import after, replaced
+
+HEADERS_VARIABLE = "LOOPWATCH_HEADERS"
+"""Set to `1` by `loopwatch run --headers`."""
+
+
+def wrapped(app: App) -> App:
+    """The app in the middleware, if it is not in one already."""
+    if app is None or isinstance(app, LoopwatchMiddleware):
+        return app
+    return LoopwatchMiddleware(app, headers=os.environ.get(HEADERS_VARIABLE) == "1")
+
+
+def _wrap_attribute(name: str) -> Callable[..., None]:
+    """To be called with an object after a method of it: what it has under this name is wrapped."""
+
+    def wrap(owner: Any, *_: Any, **__: Any) -> None:
+        setattr(owner, name, wrapped(getattr(owner, name)))
+
+    return wrap
+
+
+def _uvicorn(module: ModuleType) -> None:
+    """Whatever the interface of the app was, it is one ASGI callable then, the server's own middleware around it."""
+    after(module.Config, "load", _wrap_attribute("loaded_app"))
+
+
+def _hypercorn(module: ModuleType) -> None:
+    """Also what `quart run` uses."""
+    after(module.ASGIWrapper, "__init__", _wrap_attribute("app"))
+
+
+def _granian(module: ModuleType) -> None:
+    """Others have not yet taken the function by its name: it is the first thing they import from here."""
+
+    def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        def _callback_wrapper(callback: App, *args: Any, **kwargs: Any) -> Any:
+            return original(wrapped(callback), *args, **kwargs)
+
+        return _callback_wrapper
+
+    after(module.LifespanProtocol, "__init__", _wrap_attribute("callable"))
+    replaced(module, "_callback_wrapper", wrapping)
+
+
+def _daphne(module: ModuleType) -> None:
+    after(module.Server, "__init__", _wrap_attribute("application"))
+
+
+def _gunicorn(module: ModuleType) -> None:
+    after(module.ASGIWorker, "load_wsgi", _wrap_attribute("asgi"))
+
+
+HOOKS: dict[str, Callable[[ModuleType], None]] = {
+    "uvicorn.config": _uvicorn,
+    "hypercorn.app_wrappers": _hypercorn,
+    "granian.asgi": _granian,
+    "daphne.server": _daphne,
+    "gunicorn.workers.gasgi": _gunicorn,
+    **frameworks.HOOKS,
+}
+"""Name of a module: what patches it."""
+
+
+def arrived(name: str) -> None:
+    """This module has been imported. Never raises."""
+    module = sys.modules.get(name)
+    hook = HOOKS.get(name)
+    if module is None or hook is None:
+        return
+    with contextlib.suppress(Exception):  # a version that looks different: its requests have no names
+        hook(module)
