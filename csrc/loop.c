@@ -44,7 +44,8 @@ static uint64_t allowed_time(const lw_loop_marks *marks, uint64_t started, uint6
     return marks->allowed_ns + (now - since);
 }
 
-static void finish_iteration(lw_loop_marks *marks, uint64_t now)
+/* True: it was a stall. */
+static bool finish_iteration(lw_loop_marks *marks, uint64_t now)
 {
     uint64_t started = atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
     uint64_t duration = now - started;
@@ -54,7 +55,8 @@ static void finish_iteration(lw_loop_marks *marks, uint64_t now)
     add(&counters->histogram[histogram_entry(duration)], 1);
     if (duration > atomic_load_explicit(&counters->longest_ns, memory_order_relaxed))
         atomic_store_explicit(&counters->longest_ns, duration, memory_order_relaxed);
-    if (duration >= marks->threshold_ns) {
+    bool stalled = duration >= marks->threshold_ns;
+    if (stalled) {
         uint64_t allowed = allowed_time(marks, started, now);
         keep_finished(marks, &(lw_iteration){
                                  .number = atomic_load_explicit(&marks->iteration, memory_order_relaxed),
@@ -65,6 +67,7 @@ static void finish_iteration(lw_loop_marks *marks, uint64_t now)
                              });
     }
     marks->allowed_ns = 0;
+    return stalled;
 }
 
 uint64_t lw_loop_callbacks(const lw_loop_marks *marks, uint64_t version)
@@ -73,10 +76,53 @@ uint64_t lw_loop_callbacks(const lw_loop_marks *marks, uint64_t version)
     return entered > marks->contexts_extra ? entered - marks->contexts_extra : entered;
 }
 
-void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
+static void close_window(lw_loop_marks *marks)
 {
-    finish_iteration(marks, now);
+    if (!marks->window.open)
+        return;
+    marks->window.open = false;
+    uint64_t written = atomic_load_explicit(&marks->delayed_written, memory_order_relaxed);
+    uint64_t read = atomic_load_explicit(&marks->delayed_read, memory_order_acquire);
+    bool serves = atomic_load_explicit(&marks->requests, memory_order_relaxed) != 0;
+    if (!serves || written - read == LW_LOOP_DELAYED)
+        return;
+    marks->delayed[written % LW_LOOP_DELAYED] = (lw_delayed){marks->window.iteration, marks->window.requests};
+    atomic_store_explicit(&marks->delayed_written, written + 1, memory_order_release);
+}
+
+static void open_window(lw_loop_marks *marks, uint64_t now)
+{
+    marks->window.open = true;
+    marks->window.iteration = atomic_load_explicit(&marks->iteration, memory_order_relaxed);
+    marks->window.duration_ns = now - atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
+    marks->window.left = LW_LOOP_WINDOW;
+    marks->window.requests = 0;
+}
+
+void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now, bool waits)
+{
+    if (finish_iteration(marks, now)) {
+        close_window(marks);
+        open_window(marks, now);
+    } else if (marks->window.open && (waits || --marks->window.left == 0)) {
+        close_window(marks);
+    }
     atomic_store_explicit(&marks->polling, true, memory_order_release);
+}
+
+uint64_t lw_loop_delayed_written(const lw_loop_marks *marks)
+{
+    return atomic_load_explicit(&marks->delayed_written, memory_order_acquire);
+}
+
+bool lw_loop_take_delayed(lw_loop_marks *marks, uint64_t until, lw_delayed *out)
+{
+    uint64_t read = atomic_load_explicit(&marks->delayed_read, memory_order_relaxed);
+    if (read == until)
+        return false;
+    *out = marks->delayed[read % LW_LOOP_DELAYED];
+    atomic_store_explicit(&marks->delayed_read, read + 1, memory_order_release);
+    return true;
 }
 
 void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)
@@ -124,4 +170,16 @@ void lw_loop_disallow(lw_loop_marks *marks, uint64_t now)
     uint64_t allowed = allowed_time(marks, started, now);
     if (--marks->allowed_depth == 0)
         marks->allowed_ns = allowed;
+}
+
+void lw_loop_request_begun(lw_loop_marks *marks, bool tracked)
+{
+    add(&marks->requests, 1);
+    add(&marks->requests_untracked, !tracked);
+}
+
+void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now)
+{
+    if (atomic_load_explicit(&marks->phases[phase], memory_order_relaxed) == 0)
+        atomic_store_explicit(&marks->phases[phase], now, memory_order_relaxed);
 }

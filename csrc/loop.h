@@ -17,6 +17,8 @@
 enum {
     LW_LOOP_HISTOGRAM = 24, /* entries: powers of two from 1 us to 8 s */
     LW_LOOP_FINISHED = 128, /* long iterations that wait for the watchdog, a power of two */
+    LW_LOOP_DELAYED = 64,   /* counts of delayed requests that do, likewise */
+    LW_LOOP_WINDOW = 8,     /* iterations after a stall in which the loop catches up, at most */
 };
 
 /* An iteration of at least the threshold that has ended. */
@@ -27,6 +29,15 @@ typedef struct lw_iteration {
     uint64_t callbacks;
     bool allowed;
 } lw_iteration;
+
+/* How many requests had to wait for a stall. */
+typedef struct lw_delayed {
+    uint64_t iteration;
+    uint64_t requests;
+} lw_delayed;
+
+/* Where a loop that serves requests stands; each phase's entry is the time when it began, 0: not yet. */
+typedef enum lw_phase { LW_PHASE_STARTUP, LW_PHASE_SERVING, LW_PHASE_SHUTDOWN, LW_PHASES } lw_phase;
 
 /* What a loop's thread rings when it leaves its poll. Shared by all loops of one watchdog. */
 typedef struct lw_bell {
@@ -63,15 +74,31 @@ typedef struct lw_loop_marks {
     uint64_t contexts_extra;                  /* that it enters beside those of its callbacks, an iteration */
     lw_bell *bell;                            /* borrowed from the watchdog */
 
+    /* After a stall, until the loop has caught up: whoever takes a step meanwhile was ready and had to wait. It has
+       caught up when it enters a poll that may wait. The loop's thread only. */
+    struct {
+        bool open;
+        uint64_t iteration, duration_ns; /* of the stall */
+        unsigned left;                   /* iterations */
+        uint64_t requests;               /* that have waited for it */
+    } window;
+    _Atomic uint64_t requests, requests_untracked; /* begun on this loop */
+    _Atomic uint64_t phases[LW_PHASES];
+
     lw_loop_counters counters;
     /* a ring with one writer (the loop's thread) and one reader (the watchdog) */
     _Atomic uint64_t finished_written;
     _Atomic uint64_t finished_read;
     lw_iteration finished[LW_LOOP_FINISHED];
+    /* and another one */
+    _Atomic uint64_t delayed_written;
+    _Atomic uint64_t delayed_read;
+    lw_delayed delayed[LW_LOOP_DELAYED];
 } lw_loop_marks;
 
-/* The poll is entered: the iteration has ended at `now`. On the loop's thread, with or without the GIL. */
-void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now);
+/* The poll is entered: the iteration has ended at `now`. `waits`: it may wait, as far as is known; false: it only looks
+   what is there. On the loop's thread, with or without the GIL. */
+void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now, bool waits);
 
 /* The poll has returned: an iteration starts at `now`. On the loop's thread, with or without the GIL. */
 void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now);
@@ -86,6 +113,15 @@ void lw_bell_ring(lw_bell *bell);
 
 /* The next finished long iteration, oldest first; false when there is none. On the watchdog's thread. */
 bool lw_loop_take_finished(lw_loop_marks *marks, lw_iteration *out);
+
+/* The next count of delayed requests, oldest first, of those written before `until` (lw_loop_delayed_written); false
+   when there is none. On the watchdog's thread. */
+bool lw_loop_take_delayed(lw_loop_marks *marks, uint64_t until, lw_delayed *out);
+uint64_t lw_loop_delayed_written(const lw_loop_marks *marks);
+
+/* A request has begun on this loop, or the loop has come to a phase (the first time counts). On its thread. */
+void lw_loop_request_begun(lw_loop_marks *marks, bool tracked);
+void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now);
 
 /* Enter and leave a block whose stalls are accepted; they nest. On the loop's thread. */
 void lw_loop_allow(lw_loop_marks *marks, uint64_t now);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "poll.h"
+#include "requests.h"
 #include "status.h"
 
 typedef struct lw_watchdog lw_watchdog; /* owned by who started it, and by each loop that it watches */
@@ -23,6 +24,7 @@ typedef struct lw_options {
     uint64_t part_bytes;   /* size cap of one part of the file */
     uint32_t parts;        /* how many parts are kept */
     uint32_t stacks;       /* distinct stacks kept for one stall; 0: the default */
+    lw_requests *requests; /* in flight in this process; borrowed, lives for ever */
     bool sample;           /* false: durations only, where the stack walk cannot be trusted */
     bool queue;            /* keep records in memory for lw_watchdog_take */
 } lw_options;

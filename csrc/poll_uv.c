@@ -21,6 +21,7 @@ typedef struct uv_api {
     size_t (*handle_size)(int type);
     int (*loop_configure)(void *loop, int option, ...);
     uint64_t (*metrics_idle_time)(void *loop);
+    int (*backend_timeout)(const void *loop);
     int (*prepare_init)(void *loop, void *prepare);
     int (*prepare_start)(void *prepare, uv_callback callback);
     int (*check_init)(void *loop, void *check);
@@ -59,6 +60,7 @@ static bool import_all(uv_api *uv, const char *library)
     return import(library, "uv_handle_size", &uv->handle_size) &&
            import(library, "uv_loop_configure", &uv->loop_configure) &&
            import(library, "uv_metrics_idle_time", &uv->metrics_idle_time) &&
+           import(library, "uv_backend_timeout", &uv->backend_timeout) &&
            import(library, "uv_prepare_init", &uv->prepare_init) &&
            import(library, "uv_prepare_start", &uv->prepare_start) &&
            import(library, "uv_check_init", &uv->check_init) &&
@@ -88,7 +90,8 @@ static void prepared(void *uv_handle)
 
     poll->idle_ns = poll->uv.metrics_idle_time(poll->loop);
     poll->prepared_ns = lw_clock_now();
-    lw_loop_poll_entered(poll->marks, poll->prepared_ns);
+    bool waits = poll->uv.backend_timeout(poll->loop) != 0;
+    lw_loop_poll_entered(poll->marks, poll->prepared_ns, waits);
 }
 
 /* Right after the poll phase, in which callbacks may have run for long. */

@@ -122,6 +122,11 @@ static void tell_loop(lw_recorder *recorder, lw_loop_record *loop)
     if (!told(recorder, &loop->part)) {
         lw_record_loop(&recorder->buffer, loop);
     }
+    for (int phase = 0; phase < LW_PHASES; phase++) {
+        if (loop->phases[phase] != 0 && !told(recorder, &loop->phase_part[phase])) {
+            lw_record_phase(&recorder->buffer, loop->loop, (lw_phase)phase, loop->phases[phase]);
+        }
+    }
 }
 
 static void tell_frame(lw_recorder *recorder, uint32_t id)
@@ -223,6 +228,23 @@ void lw_recorder_summary(lw_recorder *recorder, lw_loop_record *loop, const lw_s
 
     tell_loop(recorder, loop);
     lw_record_summary(&recorder->buffer, summary);
+    finish(recorder, start, BUFFER_BYTES - RESERVED_BYTES);
+}
+
+void lw_recorder_delayed(lw_recorder *recorder, lw_loop_record *loop, const lw_delayed *delayed)
+{
+    size_t start = recorder->buffer.size;
+
+    tell_loop(recorder, loop);
+    lw_record_delayed(&recorder->buffer, loop->loop, delayed);
+    finish(recorder, start, BUFFER_BYTES - RESERVED_BYTES);
+}
+
+void lw_recorder_request(lw_recorder *recorder, uint64_t number, const char *endpoint)
+{
+    size_t start = recorder->buffer.size;
+
+    lw_record_request(&recorder->buffer, number, endpoint);
     finish(recorder, start, BUFFER_BYTES - RESERVED_BYTES);
 }
 

@@ -22,16 +22,22 @@ typedef struct lw_recorder_options {
     const char *directory; /* borrowed during create only; NULL: no file */
     const char *header;    /* JSON members for the header, `"a": 1, "b": 2`, without braces; copied */
     uint64_t pid, parent_pid;
-    uint64_t part_bytes;   /* a part that has reached this size is followed by a new one */
-    uint32_t parts;        /* how many parts are kept, at least 2 */
-    bool queue;            /* keep records in memory for lw_recorder_take */
-    size_t queue_bytes;    /* at most so many; what does not fit is dropped and counted */
+    uint64_t part_bytes; /* a part that has reached this size is followed by a new one */
+    uint32_t parts;      /* how many parts are kept, at least 2 */
+    bool queue;          /* keep records in memory for lw_recorder_take */
+    size_t queue_bytes;  /* at most so many; what does not fit is dropped and counted */
 } lw_recorder_options;
 
 typedef struct lw_stack_count {
     uint32_t stack;
     uint32_t samples;
 } lw_stack_count;
+
+typedef struct lw_request_count {
+    uint64_t request;
+    uint32_t slot; /* not recorded */
+    uint32_t samples;
+} lw_request_count;
 
 /* A stall to be written, ended or still running. */
 typedef struct lw_stall_record {
@@ -40,6 +46,8 @@ typedef struct lw_stall_record {
     uint32_t samples, torn, omitted;
     const lw_stack_count *stacks; /* borrowed */
     size_t stack_count;
+    const lw_request_count *requests; /* borrowed; most samples first */
+    size_t request_count;
 } lw_stall_record;
 
 typedef struct lw_loop_record {
@@ -47,7 +55,9 @@ typedef struct lw_loop_record {
     const char *kind, *poll, *thread; /* borrowed; thread: UTF-8 or WTF-8 */
     uint64_t thread_number;
     uint64_t at_ns;
-    uint32_t part; /* as in lw_code: 0 at first */
+    uint64_t phases[LW_PHASES];     /* when each began; 0: not yet */
+    uint32_t part;                  /* as in lw_code: 0 at first */
+    uint32_t phase_part[LW_PHASES]; /* likewise */
 } lw_loop_record;
 
 typedef struct lw_summary_record {
@@ -56,6 +66,7 @@ typedef struct lw_summary_record {
     bool running;
     uint64_t watched_ns, busy_ns, iterations, stalls, stalled_ns, longest_ns, lost, lost_ns;
     uint64_t samples, torn, unsampled, sampling_ns;
+    uint64_t requests, requests_untracked;
     uint64_t histogram[LW_LOOP_HISTOGRAM];
 } lw_summary_record;
 
@@ -73,7 +84,10 @@ void lw_recorder_close(lw_recorder *recorder);
 void lw_recorder_open(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall);
 void lw_recorder_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall);
 void lw_recorder_summary(lw_recorder *recorder, lw_loop_record *loop, const lw_summary_record *summary);
-void lw_recorder_reset(lw_recorder *recorder); /* the intern table was cleared */
+void lw_recorder_delayed(lw_recorder *recorder, lw_loop_record *loop, const lw_delayed *delayed);
+void lw_recorder_request(lw_recorder *recorder, uint64_t number,
+                         const char *endpoint); /* "": none is known */
+void lw_recorder_reset(lw_recorder *recorder);  /* the intern table was cleared */
 void lw_recorder_end(lw_recorder *recorder, uint64_t now);
 
 /* Write out what is buffered, to the file and to the queue; begin a new part when this one is full. A record is

@@ -102,6 +102,15 @@ static void write_stall(lw_json *json, const lw_stall_record *stall, const char 
     }
     lw_json_raw(json, "]");
     lw_json_number_member(json, "omitted", stall->omitted);
+    lw_json_raw(json, ",\"requests\":[");
+    for (size_t i = 0; i < stall->request_count; i++) {
+        lw_json_raw(json, i == 0 ? "[" : ",[");
+        lw_json_number(json, stall->requests[i].request);
+        lw_json_raw(json, ",");
+        lw_json_number(json, stall->requests[i].samples);
+        lw_json_raw(json, "]");
+    }
+    lw_json_raw(json, "]");
 }
 
 void lw_record_open(lw_json *json, const lw_stall_record *stall)
@@ -135,12 +144,47 @@ void lw_record_summary(lw_json *json, const lw_summary_record *summary)
     lw_json_number_member(json, "lost", summary->lost);
     lw_json_number_member(json, "lost_ns", summary->lost_ns);
     lw_json_number_member(json, "sampling_ns", summary->sampling_ns);
+    lw_json_number_member(json, "requests", summary->requests);
+    lw_json_number_member(json, "requests_untracked", summary->requests_untracked);
     lw_json_raw(json, ",\"histogram\":[");
     for (int i = 0; i < LW_LOOP_HISTOGRAM; i++) {
         lw_json_raw(json, i == 0 ? "" : ",");
         lw_json_number(json, summary->histogram[i]);
     }
     lw_json_raw(json, "]");
+    end(json);
+}
+
+void lw_record_delayed(lw_json *json, uint32_t loop, const lw_delayed *delayed)
+{
+    begin(json, "delayed");
+    lw_json_number_member(json, "loop", loop);
+    lw_json_number_member(json, "iteration", delayed->iteration);
+    lw_json_number_member(json, "requests", delayed->requests);
+    end(json);
+}
+
+void lw_record_request(lw_json *json, uint64_t number, const char *endpoint)
+{
+    begin(json, "request");
+    lw_json_number_member(json, "request", number);
+    if (endpoint[0] == '\0') {
+        lw_json_null_member(json, "endpoint");
+    } else {
+        lw_json_string_member(json, "endpoint", endpoint);
+    }
+    end(json);
+}
+
+void lw_record_phase(lw_json *json, uint32_t loop, lw_phase phase, uint64_t at)
+{
+    static const char *const names[] = {
+        [LW_PHASE_STARTUP] = "startup", [LW_PHASE_SERVING] = "serving", [LW_PHASE_SHUTDOWN] = "shutdown"};
+
+    begin(json, "phase");
+    lw_json_number_member(json, "loop", loop);
+    lw_json_string_member(json, "phase", names[phase]);
+    lw_json_number_member(json, "at", at);
     end(json);
 }
 

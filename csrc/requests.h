@@ -28,9 +28,10 @@ typedef struct lw_slot {
     _Atomic uint32_t endpoint; /* number of its name */
     _Atomic bool marked;       /* a stall refers to it: the watchdog frees it when the name is recorded */
     _Atomic bool ended;
-    /* Stalls of its child tasks, as the watchdog sees them: samples in one iteration of one loop. */
-    _Atomic uint64_t child_loop, child_iteration;
-    _Atomic uint32_t child_samples;
+    /* Stalls of its child tasks, as the watchdog sees them: how long, and the last one (its loop's marks and number). */
+    _Atomic uint64_t child_ns;
+    _Atomic uintptr_t child_loop;
+    _Atomic uint64_t child_iteration;
 } lw_slot;
 
 typedef struct lw_requests lw_requests;
@@ -51,10 +52,17 @@ const char *lw_endpoint_name(const lw_requests *requests, uint32_t endpoint);
 /* The slot of a request if it still has it, else NULL. Any thread. */
 lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot);
 
-/* A stall refers to this request. On the watchdog's thread, like all that follow. */
-void lw_request_mark(lw_requests *requests, uint64_t number, uint32_t slot);
-/* The next marked request whose name is known or that has ended; it is not marked any more. False: none. */
-bool lw_request_take_marked(lw_requests *requests, uint64_t *number, uint32_t *endpoint);
+/* What its endpoint is called is known now. On the thread that serves it. */
+void lw_slot_name(lw_slot *slot, uint32_t endpoint);
+/* How long stalls of its child tasks have been. Any thread. */
+uint64_t lw_slot_child_ns(const lw_slot *slot);
+
+/* A stall refers to this request: lw_request_take_marked will give it. False: it has no slot (any more), what is known of
+   its name is all there will be. On the watchdog's thread, like what follows. */
+bool lw_request_mark(lw_requests *requests, uint64_t number, uint32_t slot);
+/* The next marked request whose name is known or that has ended, or, with `all`, any; it is not marked any more. False:
+   none. */
+bool lw_request_take_marked(lw_requests *requests, bool all, uint64_t *number, uint32_t *endpoint);
 
 uint64_t lw_requests_begun(const lw_requests *requests);
 uint64_t lw_requests_untracked(const lw_requests *requests);

@@ -578,6 +578,7 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     status = prove_codes(sampler, chain, first);
     if (status != LW_OK)
         return status;
+    lw_thread_context_decode(sampler->bytes + script.context_before, &chain->context, &chain->version);
     if (!frames_stay(sampler, chain, first))
         return LW_TORN;
     return intern_chain(sampler, view, chain, first, stack);
@@ -609,6 +610,13 @@ lw_status lw_sampler_take(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     if (status == LW_SYSTEM && reopen_memory(sampler) == LW_OK)
         return LW_TORN;
     return status == LW_FAULT ? LW_TORN : status;
+}
+
+lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_request *out)
+{
+    if (sampler->memory == NULL || lw_context_learnt() == NULL)
+        return LW_UNSUPPORTED;
+    return lw_context_request(sampler->memory, context, out);
 }
 
 lw_status lw_sampler_context(lw_sampler *sampler, const lw_thread_view *view, uintptr_t *context,

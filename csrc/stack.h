@@ -27,6 +27,7 @@
 #include <stdint.h>
 
 #include "cpython/codes.h"
+#include "cpython/context_request.h"
 #include "cpython/frames.h"
 #include "intern.h"
 #include "os/memory.h"
@@ -47,6 +48,9 @@ typedef struct lw_chain {
     lw_link *links; /* innermost first; owned */
     size_t count, room;
     uintptr_t hint; /* see lw_current_frame_pieces */
+    /* When the last sample was taken. */
+    uintptr_t context;
+    uint64_t version;
 } lw_chain;
 
 void lw_chain_clear(lw_chain *chain); /* frees what it owns; may be used again */
@@ -64,6 +68,9 @@ void lw_sampler_forget(lw_sampler *sampler);
    LW_TORN: it changed too fast, or is empty. LW_FULL: the intern table is full; clear it, forget, and go on.
    LW_SYSTEM: the memory reader has lost its descriptors and could not get new ones. */
 lw_status lw_sampler_take(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack);
+
+/* The request that a context works for (cpython/context_request.h). */
+lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_request *out);
 
 /* The thread's current context and its version. */
 lw_status lw_sampler_context(lw_sampler *sampler, const lw_thread_view *view, uintptr_t *context,

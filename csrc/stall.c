@@ -12,7 +12,7 @@ void lw_stall_begin(lw_stall *stall, uint64_t iteration)
 {
     stall->iteration = iteration;
     stall->samples = stall->torn = stall->omitted = 0;
-    stall->count = 0;
+    stall->count = stall->request_count = 0;
     stall->open_due_ns = 0;
 }
 
@@ -48,6 +48,32 @@ void lw_stall_add(lw_stall *stall, uint32_t stack)
         entry->samples++;
 }
 
+bool lw_stall_add_request(lw_stall *stall, uint64_t request, uint32_t slot)
+{
+    size_t i = 0;
+    while (i < stall->request_count && stall->requests[i].request != request)
+        i++;
+    bool first = i == stall->request_count;
+    if (first && stall->request_count == stall->request_room) {
+        size_t room = stall->request_room == 0 ? 4 : 2 * stall->request_room;
+        lw_request_count *requests =
+            room > LW_STALL_REQUESTS ? NULL : realloc(stall->requests, room * sizeof *requests);
+        if (requests == NULL)
+            return false;
+        stall->requests = requests;
+        stall->request_room = room;
+    }
+    if (first)
+        stall->requests[stall->request_count++] = (lw_request_count){.request = request, .slot = slot};
+    stall->requests[i].samples++;
+    for (; i > 0 && stall->requests[i].samples > stall->requests[i - 1].samples; i--) {
+        lw_request_count fewer = stall->requests[i - 1];
+        stall->requests[i - 1] = stall->requests[i];
+        stall->requests[i] = fewer;
+    }
+    return first;
+}
+
 void lw_stall_add_torn(lw_stall *stall)
 {
     stall->torn++;
@@ -62,6 +88,7 @@ void lw_stall_forget_stacks(lw_stall *stall)
 void lw_stall_clear(lw_stall *stall)
 {
     free(stall->stacks);
+    free(stall->requests);
     *stall = (lw_stall){.most = stall->most};
 }
 
@@ -89,5 +116,7 @@ lw_stall_record lw_stall_record_of(const lw_stall *stall, uint32_t loop, const l
         .omitted = stall->omitted,
         .stacks = stall->stacks,
         .stack_count = stall->count,
+        .requests = stall->requests,
+        .request_count = stall->request_count,
     };
 }

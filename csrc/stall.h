@@ -10,19 +10,26 @@
 #include "recorder.h"
 #include "status.h"
 
-enum { LW_STALL_STACKS = 256 }; /* distinct stacks kept for one stall, unless the options say otherwise */
+enum {
+    LW_STALL_STACKS = 256,  /* distinct stacks kept for one stall, unless the options say otherwise */
+    LW_STALL_REQUESTS = 64, /* requests kept for one stall; a longer pile has no single culprit */
+};
 
 typedef struct lw_stall {
     uint64_t iteration; /* whose it is; 0: none */
     uint32_t samples, torn, omitted;
     lw_stack_count *stacks; /* owned; grows up to `most` */
     size_t count, room, most;
+    lw_request_count *requests; /* owned; most samples first */
+    size_t request_count, request_room;
     uint64_t open_due_ns; /* when an open record is to be written next; 0: none was yet */
 } lw_stall;
 
 /* A first sample is about to be taken of this iteration; whatever is left of another one is dropped. */
 void lw_stall_begin(lw_stall *stall, uint64_t iteration);
 void lw_stall_add(lw_stall *stall, uint32_t stack);
+/* The sample was taken while this request's code ran. True: for the first time in this stall. */
+bool lw_stall_add_request(lw_stall *stall, uint64_t request, uint32_t slot);
 void lw_stall_add_torn(lw_stall *stall);
 /* The numbers of its stacks are void: their samples count as omitted from now on. */
 void lw_stall_forget_stacks(lw_stall *stall);

@@ -108,6 +108,7 @@ static lw_look new_look(lw_watchdog *watchdog)
     return (lw_look){
         .sampler = watchdog->sampler,
         .recorder = atomic_load(&watchdog->recorder),
+        .requests = watchdog->options.requests,
         .now = lw_clock_now(),
         .patrol_ns = watchdog->bell.patrol_ns,
         .interval_ns = watchdog->options.interval_ns,
@@ -119,6 +120,15 @@ static void flush(lw_watchdog *watchdog, const lw_look *look)
 {
     if (lw_recorder_flush(look->recorder, look->now) && watchdog->options.queue)
         lw_event_set(watchdog->written);
+}
+
+/* The names of the requests that stalls refer to, as far as they are known, or all that there will be. */
+static void record_requests(lw_look *look, bool all)
+{
+    uint64_t number;
+    uint32_t endpoint;
+    while (lw_request_take_marked(look->requests, all, &number, &endpoint))
+        lw_recorder_request(look->recorder, number, lw_endpoint_name(look->requests, endpoint));
 }
 
 /* Look at all loops once; returns how long until the next look, 0: nobody needs one. */
@@ -135,6 +145,7 @@ static uint64_t look_around(lw_watchdog *watchdog)
     if (look.tables_full)
         clear_tables(watchdog, &look);
     lw_mutex_unlock(watchdog->lock);
+    record_requests(&look, false);
     flush(watchdog, &look);
     return soonest;
 }
@@ -181,6 +192,7 @@ static void settle_all(lw_watchdog *watchdog)
     for (lw_watched *loop = watchdog->loops; loop != NULL; loop = loop->next)
         lw_watched_settle(loop, &look);
     lw_mutex_unlock(watchdog->lock);
+    record_requests(&look, true);
     lw_recorder_end(look.recorder, look.now);
     flush(watchdog, &look);
 }
@@ -429,7 +441,7 @@ void lw_loop_detach(void)
     lw_mutex_lock(watchdog->lock);
     if (watched->attached) {
         if (!atomic_load(&watched->marks.polling))
-            lw_loop_poll_entered(&watched->marks, now);
+            lw_loop_poll_entered(&watched->marks, now, true);
         watched->attached = false;
         watched->detached_ns = now;
         watched->watched_ns += now - watched->attached_ns;

@@ -32,19 +32,41 @@ static bool still_in(const lw_loop_marks *marks, const lw_iteration *iteration)
 
 /* ---- records ---- */
 
+/* A stall of a child task is its request's own time as well, where the request's own steps are all that is timed. */
+static void charge_child(lw_watched *watched, lw_look *look, uint64_t iteration, uint64_t until)
+{
+    const lw_seen_request *request = &watched->culprit.request;
+    if (request->number == 0 || request->stepping || until <= watched->culprit.charged_ns)
+        return;
+    lw_slot *slot = lw_request_slot(look->requests, request->number, request->slot);
+    if (slot != NULL) {
+        atomic_fetch_add(&slot->child_ns, until - watched->culprit.charged_ns);
+        atomic_store(&slot->child_loop, (uintptr_t)&watched->marks);
+        atomic_store(&slot->child_iteration, iteration);
+    }
+    watched->culprit.charged_ns = until;
+}
+
 static void record_finished(lw_watched *watched, lw_look *look)
 {
     static const lw_stall nothing;
     lw_iteration iteration;
+    lw_delayed delayed;
+    /* Those that are told of below have been written after their stalls. */
+    uint64_t delays = lw_loop_delayed_written(&watched->marks);
     while (lw_loop_take_finished(&watched->marks, &iteration)) {
         bool sampled = watched->stall.iteration == iteration.number;
         const lw_stall *stall = sampled ? &watched->stall : &nothing;
         watched->unsampled += stall->samples == 0;
         lw_stall_record record = lw_stall_record_of(stall, watched->record.loop, &iteration);
         lw_recorder_stall(look->recorder, &watched->record, &record);
-        if (sampled)
+        if (sampled) {
+            charge_child(watched, look, iteration.number, iteration.end_ns);
             lw_stall_begin(&watched->stall, 0);
+        }
     }
+    while (lw_loop_take_delayed(&watched->marks, delays, &delayed))
+        lw_recorder_delayed(look->recorder, &watched->record, &delayed);
 }
 
 static void record_running(lw_watched *watched, lw_look *look, lw_iteration *iteration)
@@ -80,6 +102,8 @@ static void record_summary(lw_watched *watched, lw_look *look)
         .torn = watched->torn,
         .unsampled = watched->unsampled,
         .sampling_ns = watched->sampling_ns,
+        .requests = load(&watched->marks.requests),
+        .requests_untracked = load(&watched->marks.requests_untracked),
     };
     if (watched->attached && current_iteration(&watched->marks, &current) && look->now > current.start_ns)
         summary.busy_ns += look->now - current.start_ns;
@@ -106,6 +130,28 @@ static void sum_up(lw_watched *watched, lw_look *look, bool at_once)
 
 /* ---- samples ---- */
 
+/* Whose code it was. A request that was found stays the callback's; that there is none is asked again each time, since
+   the callback may begin one. */
+static void find_culprit(lw_watched *watched, lw_look *look, const lw_iteration *iteration)
+{
+    lw_seen_request *request = &watched->culprit.request;
+    const lw_chain *chain = &watched->chain;
+    if (load(&watched->marks.requests) == 0)
+        return;
+    if (watched->culprit.version != chain->version || request->number == 0) {
+        if (lw_sampler_request(look->sampler, chain->context, request) != LW_OK)
+            *request = (lw_seen_request){0};
+        watched->culprit.version = chain->version;
+    }
+    if (request->number == 0)
+        return;
+    if (lw_stall_add_request(&watched->stall, request->number, request->slot) &&
+        !lw_request_mark(look->requests, request->number, request->slot))
+        lw_recorder_request(look->recorder, request->number,
+                            lw_endpoint_name(look->requests, request->endpoint));
+    charge_child(watched, look, iteration->number, look->now);
+}
+
 static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *iteration)
 {
     uint32_t stack;
@@ -118,6 +164,8 @@ static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *
     if (status == LW_OK) {
         watched->samples++;
         lw_stall_add(&watched->stall, stack);
+        look->now = after;
+        find_culprit(watched, look, iteration);
     } else if (status == LW_FULL) {
         look->tables_full = true;
     } else {
@@ -131,6 +179,8 @@ static void sample(lw_watched *watched, lw_look *look, lw_iteration *iteration)
     if (watched->stall.iteration != iteration->number) {
         record_finished(watched, look); /* it may have ended after we looked, and its samples belong to it */
         lw_stall_begin(&watched->stall, iteration->number);
+        watched->culprit.request.number = 0;
+        watched->culprit.charged_ns = iteration->start_ns;
     }
     if (look->sampler != NULL)
         take_sample(watched, look, iteration);
@@ -156,7 +206,7 @@ static void look_at_context(lw_watched *watched, lw_look *look)
     bool inside = context != watched->view.context;
     bool moved = version != watched->context.version;
     if (watched->context.inside && (!inside || moved))
-        lw_loop_poll_entered(&watched->marks, look->now);
+        lw_loop_poll_entered(&watched->marks, look->now, true);
     if (inside && (!watched->context.inside || moved))
         lw_loop_poll_returned(&watched->marks, look->now);
     watched->context.inside = inside;
@@ -173,6 +223,8 @@ uint64_t lw_watched_look(lw_watched *watched, lw_look *look)
         look_at_context(watched, look);
         again = look->patrol_ns;
     }
+    for (int phase = 0; phase < LW_PHASES; phase++)
+        watched->record.phases[phase] = load(&watched->marks.phases[phase]);
     record_finished(watched, look);
     if (watched->attached && current_iteration(&watched->marks, &iteration)) {
         look->now = lw_clock_now();

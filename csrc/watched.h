@@ -10,6 +10,7 @@
 #include "poll.h"
 #include "poll_uv.h"
 #include "recorder.h"
+#include "requests.h"
 #include "stack.h"
 #include "stall.h"
 
@@ -40,6 +41,12 @@ typedef struct lw_watched {
     uint64_t summary_due_ns;
     uint64_t summary_version; /* iterations and attachments when the last one was written */
     struct {
+        uint64_t version; /* of the context when it was looked up: good for as long as the callback runs */
+        lw_seen_request request;
+        uint64_t
+            charged_ns; /* the part of this stall, up to here, that a child task's request was charged with */
+    } culprit;
+    struct {
         uint64_t version; /* at the last look; LW_POLL_CONTEXT only */
         bool inside;      /* whether the thread was in a callback */
     } context;
@@ -49,6 +56,7 @@ typedef struct lw_watched {
 typedef struct lw_look {
     lw_sampler *sampler; /* NULL: no stacks, durations only */
     lw_recorder *recorder;
+    lw_requests *requests;
     uint64_t now;
     uint64_t patrol_ns, interval_ns;
     bool tables_full; /* set when the intern table must be cleared */

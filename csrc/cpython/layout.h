@@ -7,7 +7,9 @@
 #define Py_BUILD_CORE 1
 #include <Python.h>
 
+#include "internal/pycore_context.h"
 #include "internal/pycore_frame.h"
+#include "internal/pycore_hamt.h"
 #if PY_VERSION_HEX >= 0x030E0000
 #include "internal/pycore_interpframe_structs.h"
 #endif

@@ -10,13 +10,22 @@ typedef struct select_hook {
     vectorcallfunc call;
 } select_hook;
 
+/* selector.select(timeout): None waits for ever, a number of seconds above 0 for that long. */
+static bool may_wait(PyObject *const *arguments, size_t count)
+{
+    if (PyVectorcall_NARGS(count) == 0)
+        return true;
+    PyObject *timeout = arguments[0];
+    return !(PyLong_CheckExact(timeout) && PyObject_Not(timeout) == 1);
+}
+
 static PyObject *hook_call(PyObject *self, PyObject *const *arguments, size_t count, PyObject *names)
 {
     select_hook *hook = (select_hook *)self;
     lw_poll_target *target = lw_poll_current();
     if (target == NULL || target->marks != hook->marks)
         return PyObject_Vectorcall(hook->select, arguments, count, names);
-    lw_loop_poll_entered(target->marks, lw_clock_now());
+    lw_loop_poll_entered(target->marks, lw_clock_now(), may_wait(arguments, count));
     PyObject *result = PyObject_Vectorcall(hook->select, arguments, count, names);
     lw_loop_poll_returned(target->marks, lw_clock_now());
     return result;

@@ -20,12 +20,12 @@ static lw_import_slot hooks[HOOKS_MOST];
 static size_t hook_count;
 
 /* The loop whose poll this is; NULL for every other caller. */
-static lw_loop_marks *poll_begins(int descriptor)
+static lw_loop_marks *poll_begins(int descriptor, int timeout)
 {
     lw_poll_target *target = lw_poll_current();
     if (target == NULL || target->descriptor != descriptor)
         return NULL;
-    lw_loop_poll_entered(target->marks, lw_clock_now());
+    lw_loop_poll_entered(target->marks, lw_clock_now(), timeout != 0);
     return target->marks;
 }
 
@@ -39,7 +39,7 @@ static int poll_ends(lw_loop_marks *marks, int result)
 
 static int hooked_wait(int descriptor, struct epoll_event *events, int most, int timeout)
 {
-    lw_loop_marks *marks = poll_begins(descriptor);
+    lw_loop_marks *marks = poll_begins(descriptor, timeout);
     int result = original_wait(descriptor, events, most, timeout);
     return marks == NULL ? result : poll_ends(marks, result);
 }
@@ -47,7 +47,7 @@ static int hooked_wait(int descriptor, struct epoll_event *events, int most, int
 static int hooked_pwait(int descriptor, struct epoll_event *events, int most, int timeout,
                         const sigset_t *mask)
 {
-    lw_loop_marks *marks = poll_begins(descriptor);
+    lw_loop_marks *marks = poll_begins(descriptor, timeout);
     int result = original_pwait(descriptor, events, most, timeout, mask);
     return marks == NULL ? result : poll_ends(marks, result);
 }

@@ -22,8 +22,46 @@ cdef extern from "loop.h" nogil:
     ctypedef struct lw_loop_marks:
         pass
 
+    ctypedef enum lw_phase:
+        LW_PHASE_STARTUP
+        LW_PHASE_SERVING
+        LW_PHASE_SHUTDOWN
+
+    void lw_loop_request_begun(lw_loop_marks *marks, bint tracked)
+    void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now)
     void lw_loop_allow(lw_loop_marks *marks, uint64_t now)
     void lw_loop_disallow(lw_loop_marks *marks, uint64_t now)
+
+
+cdef extern from "requests.h" nogil:
+    enum:
+        LW_ENDPOINTS_MOST
+
+    ctypedef struct lw_requests:
+        pass
+
+    ctypedef struct lw_slot:
+        pass
+
+    lw_status lw_requests_create(lw_requests **out)
+    uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
+    void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot)
+    lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
+    uint32_t lw_endpoint(lw_requests *requests, const char *name, size_t size)
+    void lw_slot_name(lw_slot *slot, uint32_t endpoint)
+    uint64_t lw_slot_child_ns(const lw_slot *slot)
+
+
+cdef extern from "request_clock.h" nogil:
+    ctypedef struct lw_request_clock:
+        uint64_t number
+        uint32_t slot
+        uint32_t endpoint
+        uint64_t delay_ns
+
+    void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot, uint64_t now)
+    void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, uint64_t now)
+    uint64_t lw_request_own(const lw_request_clock *clock, uint64_t now)
 
 
 cdef extern from "poll_uv.h" nogil:
@@ -50,6 +88,7 @@ cdef extern from "loopwatch.h" nogil:
         uint64_t part_bytes
         uint32_t parts
         uint32_t stacks
+        lw_requests *requests
         bint sample
         bint queue
 
@@ -89,6 +128,24 @@ cdef extern from "cpython/poll_select.h":
 cdef extern from "cpython/running_loop.h":
     int lw_running_loop_hook(object function, void (*changed)(object loop) noexcept) except -1
     void lw_running_loop_unhook()
+
+
+cdef extern from "cpython/context.h":
+    ctypedef struct PyTypeObject:
+        pass
+
+    int lw_context_learn(object few, object many, object variable, PyTypeObject *request, size_t offset) except -1
+    long long lw_context_here() except -1
+
+
+cdef extern from "cpython/context_watch.h":
+    int lw_context_watch(void (*switched)(void *context) noexcept) except -1
+    void *lw_context_current()
+    void lw_context_set_current(void *object)
+
+
+cdef extern from "cpython/steps.h":
+    object lw_steps_new(object awaitable, object whose, void (*resumed)(object) noexcept, void (*suspended)(object) noexcept)
 
 
 cdef extern from "cpython/walk.h":

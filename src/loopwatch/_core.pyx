@@ -19,7 +19,13 @@ cdef extern from "Python.h":
     ctypedef struct PyThreadState:
         uint64_t context_ver
 
+    ctypedef struct PyObject:
+        pass
+
     PyThreadState *PyThreadState_Get()
+    int PyContextVar_Get(object variable, PyObject *default, PyObject **value) except? -1
+    void PyErr_Clear()
+    void Py_DECREF(object)
 
 
 cdef extern from *:
@@ -96,6 +102,7 @@ cdef int _start() except -1:
     options.part_bytes = _options["part_bytes"]
     options.parts = _options["parts"]
     options.stacks = _options["stacks"]
+    options.requests = _table()
     options.sample = _options["sample"]
     options.queue = _options["queue"]
     _raise(lw_watchdog_start(&_watchdog, &options))
@@ -365,10 +372,11 @@ def self_test():
 
     `stacks`: the stack of this very thread, read as every sample reads it, is the one that `sys._getframe` shows, to
     the column. `callbacks`: running something in a context moves the thread's context version by two.
+    `requests`: the request of this very context, read as the watchdog reads it, is the one that the variable holds.
     """
     if os.environ.get("LOOPWATCH_SELFTEST") == "fail":  # for tests of what happens then
         return {"stacks": "LOOPWATCH_SELFTEST=fail is set", "callbacks": ""}
-    return {"stacks": _test_stacks(sys._getframe()), "callbacks": _test_callbacks()}
+    return {"stacks": _test_stacks(sys._getframe()), "callbacks": _test_callbacks(), "requests": _test_requests()}
 
 
 cdef str _test_stacks(frame):
@@ -415,3 +423,6 @@ def poll_support():
     if _watchdog == NULL:
         lw_poll_slots_unhook()
     return ways
+
+
+include "_requests.pxi"

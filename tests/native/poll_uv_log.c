@@ -19,8 +19,10 @@ static void add(uint64_t now, uint64_t returned)
     }
 }
 
-void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
+void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now, bool waits)
 {
+    (void)waits;
+
     (void)marks;
     add(now, 0);
 }

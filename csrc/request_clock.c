@@ -1,0 +1,52 @@
+#include "request_clock.h"
+
+#include <stddef.h>
+
+/* The part of an iteration that this request has had for itself. */
+static uint64_t own_part(const lw_request_clock *clock, const lw_loop_marks *marks, uint64_t iteration)
+{
+    return clock->loop == marks && clock->iteration == iteration ? clock->iteration_ns : 0;
+}
+
+/* Whether that stall was a child task's of its own. */
+static bool own_child(const lw_slot *slot, const lw_loop_marks *marks, uint64_t iteration)
+{
+    return slot != NULL && atomic_load(&slot->child_loop) == (uintptr_t)marks &&
+           atomic_load(&slot->child_iteration) == iteration;
+}
+
+void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot, uint64_t now)
+{
+    clock->since_ns = now;
+    if (marks == NULL || !marks->window.open || clock->waited_for == marks->window.iteration)
+        return;
+    clock->waited_for = marks->window.iteration;
+    if (own_child(slot, marks, marks->window.iteration))
+        return;
+    uint64_t own = own_part(clock, marks, marks->window.iteration);
+    uint64_t others = marks->window.duration_ns > own ? marks->window.duration_ns - own : 0;
+    if (others >= marks->threshold_ns) {
+        clock->delay_ns += others;
+        marks->window.requests++;
+    }
+}
+
+void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, uint64_t now)
+{
+    if (clock->since_ns == 0)
+        return;
+    uint64_t step = now - clock->since_ns;
+    clock->since_ns = 0;
+    clock->own_ns += step;
+    if (marks == NULL)
+        return;
+    uint64_t iteration = atomic_load_explicit(&marks->iteration, memory_order_relaxed);
+    clock->iteration_ns = own_part(clock, marks, iteration) + step;
+    clock->loop = marks;
+    clock->iteration = iteration;
+}
+
+uint64_t lw_request_own(const lw_request_clock *clock, uint64_t now)
+{
+    return clock->own_ns + (clock->since_ns == 0 ? 0 : now - clock->since_ns);
+}

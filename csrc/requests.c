@@ -1,0 +1,173 @@
+#include "requests.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "os/thread.h"
+#include "text.h"
+
+enum { PROBES = 64 }; /* slots that are tried before a request goes without one */
+
+struct lw_requests {
+    _Atomic uint64_t begun, untracked;
+    _Atomic uint32_t next; /* where the search for a free slot begins */
+    lw_slot slots[LW_REQUEST_SLOTS];
+    /* names; under the lock, but the pointers below `endpoints` never change */
+    lw_mutex *lock;
+    lw_text text;
+    _Atomic uint32_t endpoints;
+    const char *names[LW_ENDPOINTS_MOST];
+    /* the watchdog's thread only */
+    uint32_t marked[LW_REQUEST_SLOTS];
+    size_t marked_count;
+};
+
+static const char *const no_endpoint = "", *const other_endpoints = "<other>";
+
+lw_status lw_requests_create(lw_requests **out)
+{
+    lw_requests *requests = calloc(1, sizeof *requests);
+    if (requests == NULL)
+        return LW_NO_MEMORY;
+    requests->lock = lw_mutex_create();
+    if (requests->lock == NULL) {
+        free(requests);
+        return LW_NO_MEMORY;
+    }
+    lw_text_open(&requests->text, (size_t)LW_ENDPOINTS_MOST * LW_ENDPOINT_BYTES);
+    requests->names[LW_NO_ENDPOINT] = no_endpoint;
+    requests->names[1] = other_endpoints;
+    requests->endpoints = 2;
+    *out = requests;
+    return LW_OK;
+}
+
+void lw_requests_destroy(lw_requests *requests)
+{
+    if (requests == NULL)
+        return;
+    lw_text_clear(&requests->text);
+    lw_mutex_destroy(requests->lock);
+    free(requests);
+}
+
+static bool take_slot(lw_slot *slot, uint64_t number)
+{
+    uint64_t free_slot = 0;
+    if (!atomic_compare_exchange_strong(&slot->number, &free_slot, number))
+        return false;
+    atomic_store(&slot->endpoint, LW_NO_ENDPOINT);
+    atomic_store(&slot->child_ns, 0);
+    atomic_store(&slot->child_iteration, 0);
+    atomic_store(&slot->ended, false);
+    return true;
+}
+
+uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
+{
+    uint64_t number = atomic_fetch_add(&requests->begun, 1) + 1;
+    for (unsigned probe = 0; probe < PROBES; probe++) {
+        uint32_t candidate = atomic_fetch_add(&requests->next, 1) % LW_REQUEST_SLOTS;
+        if (take_slot(&requests->slots[candidate], number)) {
+            *slot = candidate;
+            return number;
+        }
+    }
+    atomic_fetch_add(&requests->untracked, 1);
+    *slot = LW_NO_SLOT;
+    return number;
+}
+
+lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
+{
+    if (slot >= LW_REQUEST_SLOTS || atomic_load(&requests->slots[slot].number) != number)
+        return NULL;
+    return &requests->slots[slot];
+}
+
+void lw_slot_name(lw_slot *slot, uint32_t endpoint)
+{
+    atomic_store(&slot->endpoint, endpoint);
+}
+
+uint64_t lw_slot_child_ns(const lw_slot *slot)
+{
+    return atomic_load(&slot->child_ns);
+}
+
+void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot)
+{
+    lw_slot *taken = lw_request_slot(requests, number, slot);
+    if (taken == NULL)
+        return;
+    /* `ended` before `marked`, and the watchdog the other way round: one of the two frees it. */
+    atomic_store(&taken->ended, true);
+    if (!atomic_load(&taken->marked))
+        atomic_store(&taken->number, 0);
+}
+
+uint32_t lw_endpoint(lw_requests *requests, const char *name, size_t size)
+{
+    const char *kept;
+    size = size < LW_ENDPOINT_BYTES ? size : LW_ENDPOINT_BYTES;
+    lw_mutex_lock(requests->lock);
+    uint32_t count = atomic_load(&requests->endpoints), found = 1;
+    if (lw_text_keep(&requests->text, name, size, &kept) == LW_OK) {
+        found = 2;
+        while (found < count && requests->names[found] != kept)
+            found++;
+        if (found == LW_ENDPOINTS_MOST) {
+            found = 1;
+        } else if (found == count) {
+            requests->names[count] = kept;
+            atomic_store(&requests->endpoints, count + 1);
+        }
+    }
+    lw_mutex_unlock(requests->lock);
+    return found;
+}
+
+const char *lw_endpoint_name(const lw_requests *requests, uint32_t endpoint)
+{
+    return endpoint < atomic_load(&requests->endpoints) ? requests->names[endpoint] : no_endpoint;
+}
+
+bool lw_request_mark(lw_requests *requests, uint64_t number, uint32_t slot)
+{
+    lw_slot *taken = lw_request_slot(requests, number, slot);
+    if (taken == NULL)
+        return false;
+    if (!atomic_load(&taken->marked)) {
+        atomic_store(&taken->marked, true);
+        requests->marked[requests->marked_count++] = slot;
+    }
+    return true;
+}
+
+bool lw_request_take_marked(lw_requests *requests, bool all, uint64_t *number, uint32_t *endpoint)
+{
+    for (size_t i = 0; i < requests->marked_count; i++) {
+        lw_slot *slot = &requests->slots[requests->marked[i]];
+        bool ended = atomic_load(&slot->ended);
+        *endpoint = atomic_load(&slot->endpoint);
+        if (*endpoint == LW_NO_ENDPOINT && !ended && !all)
+            continue;
+        *number = atomic_load(&slot->number);
+        requests->marked[i] = requests->marked[--requests->marked_count];
+        atomic_store(&slot->marked, false);
+        if (atomic_load(&slot->ended))
+            atomic_store(&slot->number, 0);
+        return true;
+    }
+    return false;
+}
+
+uint64_t lw_requests_begun(const lw_requests *requests)
+{
+    return atomic_load(&requests->begun);
+}
+
+uint64_t lw_requests_untracked(const lw_requests *requests)
+{
+    return atomic_load(&requests->untracked);
+}

@@ -1,0 +1,178 @@
+# Requests in flight: who works for which, since when, and how long others kept it waiting. Part of _core.pyx.
+
+cdef lw_requests *_requests = NULL  # lives as long as the process; a forked child gets its own
+cdef int _requests_pid = 0
+cdef bint _timed_by_context = False  # from 3.14 on: whoever runs in its context works for a request
+cdef dict _endpoints = {}  # name -> number, of _requests
+
+_PHASES = {"startup": LW_PHASE_STARTUP, "serving": LW_PHASE_SERVING, "shutdown": LW_PHASE_SHUTDOWN}
+
+request = contextvars.ContextVar("loopwatch.request")
+"""The request that this context, and all that inherit it, work for."""
+
+
+cdef lw_requests *_table() except NULL:
+    """The table of this process, with all that goes with it."""
+    global _requests, _requests_pid, _timed_by_context
+    if _requests == NULL or _requests_pid != lw_getpid():
+        _endpoints.clear()
+        if lw_requests_create(&_requests) != LW_OK:
+            raise MemoryError
+        _requests_pid = lw_getpid()
+    return _requests
+
+
+cdef void _resumed(object whose) noexcept:
+    cdef Request one = <Request>whose
+    lw_request_resumed(&one.clock, lw_loop_marks_here(), one.slot(), lw_clock_now())
+
+
+cdef void _suspended(object whose) noexcept:
+    cdef Request one = <Request>whose
+    lw_request_suspended(&one.clock, lw_loop_marks_here(), lw_clock_now())
+
+
+cdef void _switch_to(object following) noexcept:
+    """On 3.14 and later: this thread works for that request from now on, None: for none."""
+    cdef void *before = lw_context_current()
+    if before == <void *>following:
+        return
+    if before != NULL:
+        _suspended(<object>before)
+    lw_context_set_current(NULL if following is None else <void *>following)
+    if following is not None:
+        _resumed(following)
+
+
+cdef void _context_switched(void *context) noexcept:
+    """Only what runs on a watched loop is timed: a thread that inherits the context does not hold it."""
+    cdef PyObject *value = NULL
+    if lw_loop_marks_here() == NULL and lw_context_current() == NULL:
+        return
+    if context != NULL and lw_loop_marks_here() != NULL:
+        if PyContextVar_Get(request, NULL, &value) < 0:
+            PyErr_Clear()
+    if value == NULL:
+        _switch_to(None)
+        return
+    following = <object>value
+    Py_DECREF(following)
+    _switch_to(following if type(following) is Request else None)
+
+
+cdef class Request:
+    """One request in flight. Made by the middleware, on the thread that serves it."""
+
+    cdef lw_request_clock clock
+    cdef lw_requests *table
+    cdef object token
+
+    def __cinit__(self):
+        cdef lw_loop_marks *marks = lw_loop_marks_here()
+        self.table = _table()
+        self.clock.number = lw_request_begin(self.table, &self.clock.slot)
+        if marks != NULL:
+            lw_loop_request_begun(marks, self.slot() != NULL)
+
+    def __dealloc__(self):
+        if self.table != NULL:
+            lw_request_end(self.table, self.clock.number, self.clock.slot)
+
+    cdef lw_slot *slot(self) noexcept:
+        return lw_request_slot(self.table, self.clock.number, self.clock.slot)
+
+    @property
+    def number(self):
+        """Unique in this process, from 1."""
+        return self.clock.number
+
+    def enter(self):
+        """From now on this context works for this request."""
+        self.token = request.set(self)
+        if _timed_by_context:
+            _switch_to(self)
+
+    def leave(self):
+        """Undo `enter`, where this still is the same context."""
+        token, self.token = self.token, None
+        if token is None:
+            return
+        try:
+            request.reset(token)
+        except ValueError:  # another context, which ends by itself
+            pass
+        if _timed_by_context:
+            _switch_to(request.get(None))
+
+    def name(self, str endpoint):
+        """Say what it is called, as `GET /items/{id}`."""
+        cdef lw_slot *slot = self.slot()
+        cdef bytes text
+        number = _endpoints.get(endpoint)
+        if number is None:
+            text = endpoint.encode("utf-8", "replace")
+            number = lw_endpoint(self.table, text, len(text))
+            if len(_endpoints) < LW_ENDPOINTS_MOST:
+                _endpoints[endpoint] = number
+        self.clock.endpoint = number
+        if slot != NULL:
+            lw_slot_name(slot, number)
+
+    def blocking_ns(self):
+        """How long its own code, child tasks included, has held the loop so far."""
+        cdef lw_slot *slot = self.slot()
+        cdef uint64_t own = lw_request_own(&self.clock, lw_clock_now())
+        return own if slot == NULL or _timed_by_context else own + lw_slot_child_ns(slot)
+
+    def delay_ns(self):
+        """How long, at most, stalls of others have kept it waiting so far."""
+        return self.clock.delay_ns
+
+    def end(self):
+        """It is over: its place in the table is free for another."""
+        lw_request_end(self.table, self.clock.number, self.clock.slot)
+
+
+def drive(awaitable, Request one):
+    """An awaitable that does what `awaitable` does, and times its steps where nothing else does."""
+    return awaitable if _timed_by_context else lw_steps_new(awaitable, one, _resumed, _suspended)
+
+
+def phase(str name):
+    """The loop that runs on this thread enters a phase: "startup", "serving" or "shutdown"."""
+    cdef lw_loop_marks *marks = lw_loop_marks_here()
+    if marks != NULL:
+        lw_loop_enter_phase(marks, _PHASES[name], lw_clock_now())
+
+
+cdef str _test_requests():
+    """Whether a context tells its request to the watchdog as it does to us."""
+    context = contextvars.Context()
+    one = Request()
+    try:
+        context.run(request.set, one)
+        seen = context.run(lw_context_here)
+    except RuntimeError as error:
+        return str(error)
+    finally:
+        one.end()
+    return "" if seen == one.number else f"a context's request reads as {seen}, not {one.number}"
+
+
+cdef int _learn_contexts() except -1:
+    """At import: what contexts look like inside."""
+    global _timed_by_context
+    few, many = contextvars.Context(), contextvars.Context()
+    probes = [contextvars.ContextVar(f"loopwatch.probe{number}") for number in range(40)]
+    few.run(request.set, None)
+    for probe in probes:
+        many.run(probe.set, None)
+    cdef Request one = Request()
+    offset = <char *>&one.clock - <char *><void *>one
+    lw_context_learn(few, many, request, <PyTypeObject *>Request, offset)
+    one.end()
+    _timed_by_context = lw_context_watch(_context_switched) == 0
+    return 0
+
+
+_learn_contexts()
