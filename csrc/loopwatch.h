@@ -65,6 +65,10 @@ bool lw_watchdog_wait(lw_watchdog *watchdog, uint64_t most_ns);
 /* Records from the queue, whole lines; 0 when there are none. Any thread, also after stop. */
 size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size);
 
+/* The frames of a stack (lw_slot_stack), innermost first, each as file, function and line, with a 0 behind each of the
+   three; as many as fit. Returns the bytes used, 0 when the stack is not known any more. Any thread. */
+size_t lw_watchdog_stack(lw_watchdog *watchdog, uint32_t stack, uint32_t clearings, char *into, size_t size);
+
 /* Watch the loop that is about to run, or runs, on this thread; inside the one that is watched already, if any.
    LW_NO_MEMORY; LW_UNSUPPORTED when the way does not serve: try another. */
 lw_status lw_loop_attach(lw_watchdog *watchdog, const lw_loop_options *options);

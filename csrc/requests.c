@@ -59,6 +59,7 @@ static bool take_slot(lw_slot *slot, uint64_t number)
     atomic_store(&slot->endpoint, LW_NO_ENDPOINT);
     atomic_store(&slot->child_ns, 0);
     atomic_store(&slot->child_iteration, 0);
+    atomic_store(&slot->longest_ns, 0);
     atomic_store(&slot->ended, false);
     return true;
 }
@@ -93,6 +94,13 @@ void lw_slot_name(lw_slot *slot, uint32_t endpoint)
 uint64_t lw_slot_child_ns(const lw_slot *slot)
 {
     return atomic_load(&slot->child_ns);
+}
+
+bool lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings)
+{
+    *stack = atomic_load(&slot->stack);
+    *clearings = atomic_load(&slot->clearings);
+    return atomic_load(&slot->longest_ns) != 0;
 }
 
 void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot)

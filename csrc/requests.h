@@ -32,6 +32,9 @@ typedef struct lw_slot {
     _Atomic uint64_t child_ns;
     _Atomic uintptr_t child_loop;
     _Atomic uint64_t child_iteration;
+    /* Its longest stall: the stack that was seen last in it, a number of the intern table's that many clearings ago. */
+    _Atomic uint64_t longest_ns;
+    _Atomic uint32_t stack, clearings;
 } lw_slot;
 
 typedef struct lw_requests lw_requests;
@@ -56,6 +59,9 @@ lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot);
 void lw_slot_name(lw_slot *slot, uint32_t endpoint);
 /* How long stalls of its child tasks have been. Any thread. */
 uint64_t lw_slot_child_ns(const lw_slot *slot);
+
+/* The slot's longest stall, as far as it is known: its stack. False: none. Any thread. */
+bool lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings);
 
 /* A stall refers to this request: lw_request_take_marked will give it. False: it has no slot (any more), what is known of
    its name is all there will be. On the watchdog's thread, like what follows. */

@@ -8,6 +8,7 @@
    The lock guards the list of loops and what watched.h says is under it. It is held while looking, never while
    writing to a file, so that attach and detach wait for microseconds, not for a disk. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -35,6 +36,7 @@ struct lw_watchdog {
     lw_options options; /* the strings are owned */
     lw_watched *loops;  /* under the lock */
     uint32_t loop_numbers;
+    uint32_t clearings; /* of the intern table; under the lock */
     /* created by the thread */
     lw_alarm *alarm;
     lw_intern *intern;
@@ -100,6 +102,7 @@ static void clear_tables(lw_watchdog *watchdog, lw_look *look)
     for (lw_watched *loop = watchdog->loops; loop != NULL; loop = loop->next)
         lw_watched_forget_stacks(loop);
     lw_recorder_reset(look->recorder);
+    watchdog->clearings++;
     look->tables_full = false;
 }
 
@@ -110,6 +113,7 @@ static lw_look new_look(lw_watchdog *watchdog)
         .recorder = atomic_load(&watchdog->recorder),
         .requests = watchdog->options.requests,
         .now = lw_clock_now(),
+        .clearings = watchdog->clearings,
         .patrol_ns = watchdog->bell.patrol_ns,
         .interval_ns = watchdog->options.interval_ns,
     };
@@ -318,6 +322,38 @@ int lw_watchdog_trouble(const lw_watchdog *watchdog)
 bool lw_watchdog_wait(lw_watchdog *watchdog, uint64_t most_ns)
 {
     return lw_event_wait(watchdog->written, most_ns);
+}
+
+/* One more string and its end, if there is room. */
+static bool append(char *into, size_t size, size_t *used, const char *text)
+{
+    size_t length = strlen(text) + 1;
+    if (size - *used < length)
+        return false;
+    memcpy(into + *used, text, length);
+    *used += length;
+    return true;
+}
+
+size_t lw_watchdog_stack(lw_watchdog *watchdog, uint32_t stack, uint32_t clearings, char *into, size_t size)
+{
+    size_t used = 0, whole = 0;
+    char line[16];
+    lw_mutex_lock(watchdog->lock);
+    bool known = watchdog->intern != NULL && clearings == watchdog->clearings &&
+                 stack < lw_intern_stacks(watchdog->intern);
+    while (known && stack != LW_NONE) {
+        const lw_stack *node = lw_intern_stack_at(watchdog->intern, stack);
+        const lw_frame *frame = lw_intern_frame_at(watchdog->intern, node->frame);
+        const lw_code *code = lw_intern_code_at(watchdog->intern, frame->code);
+        snprintf(line, sizeof line, "%d", frame->line == LW_NONE ? 0 : (int)frame->line);
+        known = append(into, size, &used, code->file) && append(into, size, &used, code->name) &&
+                append(into, size, &used, line);
+        whole = known ? used : whole;
+        stack = node->parent;
+    }
+    lw_mutex_unlock(watchdog->lock);
+    return whole;
 }
 
 size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size)

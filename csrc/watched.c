@@ -132,7 +132,7 @@ static void sum_up(lw_watched *watched, lw_look *look, bool at_once)
 
 /* Whose code it was. A request that was found stays the callback's; that there is none is asked again each time, since
    the callback may begin one. */
-static void find_culprit(lw_watched *watched, lw_look *look, const lw_iteration *iteration)
+static void find_culprit(lw_watched *watched, lw_look *look, const lw_iteration *iteration, uint32_t stack)
 {
     lw_seen_request *request = &watched->culprit.request;
     const lw_chain *chain = &watched->chain;
@@ -150,6 +150,12 @@ static void find_culprit(lw_watched *watched, lw_look *look, const lw_iteration 
         lw_recorder_request(look->recorder, request->number,
                             lw_endpoint_name(look->requests, request->endpoint));
     charge_child(watched, look, iteration->number, look->now);
+    lw_slot *slot = lw_request_slot(look->requests, request->number, request->slot);
+    if (slot != NULL && look->now - iteration->start_ns >= load(&slot->longest_ns)) {
+        atomic_store(&slot->longest_ns, look->now - iteration->start_ns);
+        atomic_store(&slot->stack, stack);
+        atomic_store(&slot->clearings, look->clearings);
+    }
 }
 
 static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *iteration)
@@ -165,7 +171,7 @@ static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *
         watched->samples++;
         lw_stall_add(&watched->stall, stack);
         look->now = after;
-        find_culprit(watched, look, iteration);
+        find_culprit(watched, look, iteration, stack);
     } else if (status == LW_FULL) {
         look->tables_full = true;
     } else {

@@ -59,7 +59,8 @@ typedef struct lw_look {
     lw_requests *requests;
     uint64_t now;
     uint64_t patrol_ns, interval_ns;
-    bool tables_full; /* set when the intern table must be cleared */
+    uint32_t clearings; /* how often the intern table has been cleared */
+    bool tables_full;   /* set when the intern table must be cleared */
 } lw_look;
 
 /* Look at one loop: record the stalls that have ended, sample it when it is in a long iteration, sum up now and then.

@@ -50,6 +50,7 @@ cdef extern from "requests.h" nogil:
     uint32_t lw_endpoint(lw_requests *requests, const char *name, size_t size)
     void lw_slot_name(lw_slot *slot, uint32_t endpoint)
     uint64_t lw_slot_child_ns(const lw_slot *slot)
+    bint lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings)
 
 
 cdef extern from "request_clock.h" nogil:
@@ -112,6 +113,7 @@ cdef extern from "loopwatch.h" nogil:
     void lw_watchdog_drop(lw_watchdog *watchdog)
     bint lw_watchdog_wait(lw_watchdog *watchdog, uint64_t most_ns)
     int lw_watchdog_trouble(const lw_watchdog *watchdog)
+    size_t lw_watchdog_stack(lw_watchdog *watchdog, uint32_t stack, uint32_t clearings, char *into, size_t size)
     size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size)
     void lw_watchdog_forget()
 

@@ -44,6 +44,7 @@ cdef extern from *:
 cdef enum:
     DEPTH = 1024  # LW_STACK_DEPTH of csrc/stack.h
     TAKE_BYTES = 1 << 20
+    STACK_BYTES = 16384  # of the frames of one stack
     UVLOOP_CONTEXTS = 1  # uvloop runs its ready queue inside a callback of its own
 
 

@@ -128,6 +128,17 @@ cdef class Request:
         """How long, at most, stalls of others have kept it waiting so far."""
         return self.clock.delay_ns
 
+    def frames(self):
+        """The stack of its longest stall so far, innermost first: (file, function, line); [] when none was seen."""
+        cdef lw_slot *slot = self.slot()
+        cdef uint32_t stack, clearings
+        cdef char text[STACK_BYTES]
+        if slot == NULL or _watchdog == NULL or not lw_slot_stack(slot, &stack, &clearings):
+            return []
+        size = lw_watchdog_stack(_watchdog, stack, clearings, text, STACK_BYTES)
+        parts = text[:size].decode("utf-8", "surrogatepass").split("\0")[:-1]
+        return [(parts[i], parts[i + 1], int(parts[i + 2])) for i in range(0, len(parts), 3)]
+
     def end(self):
         """It is over: its place in the table is free for another."""
         lw_request_end(self.table, self.clock.number, self.clock.slot)

@@ -24,11 +24,16 @@ def header_members(threshold: float, interval: float, problems: dict[str, str]) 
         "platform": sys.platform,
         "threshold_ns": round(threshold * 1e9),
         "interval_ns": round(interval * 1e9),
-        "paths": {"stdlib": _stdlib(), "site": _site(), "loopwatch": [os.path.dirname(os.path.abspath(__file__))]},
+        "paths": code_paths(),
         "stacks": "stacks" not in problems,
         "notes": [f"{name}: {reason}" for name, reason in problems.items()],
     }
     return json.dumps(members)[1:-1].encode()
+
+
+def code_paths() -> dict[str, list[str]]:
+    """The folders that tell the user's own code from libraries, by whose they are."""
+    return {"stdlib": _stdlib(), "site": _site(), "loopwatch": [os.path.dirname(os.path.abspath(__file__))]}
 
 
 def _cwd() -> str:

@@ -1,0 +1,24 @@
+"""Where in the user's own code a stack belongs, for a response header."""
+
+from __future__ import annotations
+
+import functools
+import sys
+
+from loopwatch.header import code_paths
+from loopwatch.recording.kinds import Kinds
+
+
+@functools.cache
+def _kinds() -> Kinds:
+    return Kinds(code_paths(), platform=sys.platform)
+
+
+def location_of(frames: list[tuple[str, str, int]]) -> str:
+    """``file:line`` of the innermost frame of the user's own code, else of the innermost of all; empty for no frames.
+
+    `frames`: innermost first, each as file, function and line.
+    """
+    own = (frame for frame in frames if _kinds().kind(frame[0], frame[1]) == "app")
+    found = next(own, frames[0] if frames else None)
+    return f"{found[0]}:{found[2]}" if found else ""
