@@ -16,6 +16,7 @@ from loopwatch import _core
 from loopwatch.endpoints import endpoint_of, unmatched
 from loopwatch.errors import ConfigError
 from loopwatch.frameworks import hook_imported
+from loopwatch.location import location_of
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -70,19 +71,34 @@ class LoopwatchMiddleware:
         known = scope.get(REQUEST)
         if known is not None:
             if self._adds_headers(scope):
-                send = self._sender(scope, send, known, headers=True)
+                send = self._telling(send, known)
             return await self.app(scope, receive, send)
         if not self._serving:
             self._serving = True
             _core.phase("serving")
         scope[REQUEST] = request = _core.Request()
         headers = self._adds_headers(scope)
+        named = False
+
+        def sending(message: Message) -> Awaitable[None]:
+            """The server's own `send`, but for the start of the response: by then the route is known."""
+            nonlocal named
+            kind = message.get("type")
+            if kind == "http.response.start" or kind == "websocket.accept":
+                if not named and (endpoint := endpoint_of(scope)):
+                    request.name(endpoint)
+                    named = True
+                if headers:
+                    message = self._told(message, request)
+            return send(message)
+
         request.enter()
         try:
-            return await _core.drive(self.app(scope, receive, self._sender(scope, send, request, headers)), request)
+            return await _core.drive(self.app(scope, receive, sending), request)
         finally:
             request.leave()
-            request.name(endpoint_of(scope) or unmatched(scope))
+            if not named:
+                request.name(endpoint_of(scope) or unmatched(scope))
             request.end()
 
     def _adds_headers(self, scope: Scope) -> bool:
@@ -91,28 +107,22 @@ class LoopwatchMiddleware:
         scope[HEADERS] = True
         return True
 
-    def _sender(self, scope: Scope, send: Send, request: _core.Request, headers: bool) -> Send:
-        """What the app sends with: the server's `send` itself, but for the start of the response."""
+    def _telling(self, send: Send, request: _core.Request) -> Send:
+        """A `send` that adds the headers, where another middleware has the rest of the request."""
 
         def sending(message: Message) -> Awaitable[None]:
-            try:
-                kind = message["type"]
-            except Exception:
-                return send(message)  # the server's business, as it would be without us
-            if kind == "http.response.start" or kind == "websocket.accept":
-                endpoint = endpoint_of(scope)
-                if endpoint is not None:
-                    request.name(endpoint)
-                if headers and kind == "http.response.start":
-                    message = {**message, "headers": [*message.get("headers", ()), *self._timing(request)]}
-            return send(message)
+            return send(self._told(message, request) if message.get("type") == "http.response.start" else message)
 
         return sending
+
+    def _told(self, message: Message, request: _core.Request) -> Message:
+        """The start of a response with the headers; the message itself stays as it is."""
+        return {**message, "headers": [*message.get("headers", ()), *self._timing(request)]}
 
     def _timing(self, request: _core.Request) -> list[tuple[bytes, bytes]]:
         blocking = b"%.2f" % (request.blocking_ns() / 1e6)
         delay = b"%.2f" % (request.delay_ns() / 1e6)
-        where = _described(request.location()) if self._locations else b""
+        where = _described(location_of(request.frames())) if self._locations else b""
         return [
             (self._blocking_name, blocking),
             (self._delay_name, delay),

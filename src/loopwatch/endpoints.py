@@ -31,7 +31,8 @@ _OTHER_METHOD = "<method>"
 def endpoint_of(scope: Mapping[str, Any]) -> str | None:
     """The endpoint of an ASGI request or websocket; None while no route is known."""
     try:
-        template = _template(scope)
+        # Ours; Litestar's; the rest is Starlette's and FastAPI's.
+        template = scope.get(TEMPLATE) or scope.get("path_template") or _starlette(scope)
         return None if template is None else name_of(method_of(scope), template)
     except Exception:
         return None
@@ -57,23 +58,15 @@ def known_method(method: object) -> str:
     return _METHODS.get(method, _OTHER_METHOD) if isinstance(method, str) else _OTHER_METHOD
 
 
-def _template(scope: Mapping[str, Any]) -> str | None:
-    # Ours; then Litestar's.
-    template = scope.get(TEMPLATE) or scope.get("path_template")
-    if template is not None:
-        return str(template)
-    return _starlette(scope)
-
-
 def _starlette(scope: Mapping[str, Any]) -> str | None:
     """Starlette and FastAPI, whose routes are in the scope, without what stands before them in mounts."""
     route, endpoint = scope.get("route"), scope.get("endpoint")
     if route is None and endpoint is None:
         return None
-    own = _included(scope, route, endpoint)
-    if own is None and _serves(route, endpoint):
+    own = _included(scope["fastapi"], route, endpoint) if "fastapi" in scope else None
+    if own is None and route is not None and (endpoint is None or _serves(route, endpoint)):
         own = _path_of(route)
-    mounted = scope.get("root_path", "")[len(scope.get("app_root_path", scope.get("root_path", ""))) :]
+    mounted = _mounted(scope) if "app_root_path" in scope else ""
     if own is not None and not mounted:
         return own
     # The prefix of a mount stands nowhere in the scope but filled in; and FastAPI says nothing of plain routes.
@@ -83,9 +76,14 @@ def _starlette(scope: Mapping[str, Any]) -> str | None:
     return mounts.template(endpoint, mounted)
 
 
-def _included(scope: Mapping[str, Any], route: Any, endpoint: Any) -> str | None:
+def _mounted(scope: Mapping[str, Any]) -> str:
+    """What mounts have taken off the path, filled in. What the server itself has before its paths is no mount's."""
+    root: str = scope.get("root_path", "")
+    return root.removeprefix(scope["app_root_path"])
+
+
+def _included(fastapi: Any, route: Any, endpoint: Any) -> str | None:
     """FastAPI's template with the prefixes of all included routers, of which the route itself knows nothing."""
-    fastapi = scope.get("fastapi")
     context = fastapi.get("effective_route_context") if isinstance(fastapi, dict) else None
     if context is None or getattr(context, "endpoint", None) is not endpoint or context.original_route is not route:
         return None  # or it is from an app further out
@@ -94,9 +92,7 @@ def _included(scope: Mapping[str, Any], route: Any, endpoint: Any) -> str | None
 
 def _serves(route: Any, endpoint: Any) -> bool:
     """Whether this route has the last word: FastAPI leaves those of mounts and plain routes out of the scope."""
-    if route is None:
-        return False
-    return endpoint is None or getattr(route, "endpoint", None) is endpoint or getattr(route, "app", None) is endpoint
+    return getattr(route, "endpoint", None) is endpoint or getattr(route, "app", None) is endpoint
 
 
 def _path_of(route: Any) -> str | None:
