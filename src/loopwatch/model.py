@@ -21,6 +21,13 @@ Kind = Literal["app", "library", "stdlib", "loop"]
 #   cut      it has ended, but the record of its end is not there; its duration is at least this
 State = Literal["ended", "running", "gone", "cut"]
 
+# Where in its life a loop's server was:
+#   startup   before it could serve its first request
+#   serving   while it served
+#   shutdown  after it was told to stop
+#   other     the loop serves nothing that is known of
+Phase = Literal["startup", "serving", "shutdown", "other"]
+
 # The functions of a loop that run callbacks: what stands further out than these is not part of any callback.
 _RUNNERS = frozenset({"run", "run_forever", "run_until_complete", "_run_once", "_run"})
 
@@ -127,6 +134,10 @@ class Stall:
     `start` is in Unix seconds, `duration` in seconds. `callbacks` is how many callbacks the loop ran in it.
     `stacks` are the stacks seen, each with its number of samples, most first; `samples` counts them all,
     `omitted` those whose stack was not kept and `torn` those that had to be thrown away.
+
+    `request` is the number of the culprit, the request whose code it was, and `endpoint` what that one asked for;
+    0 and empty where it was no request's or that is not known. `requests_delayed` is how many requests had to wait
+    for it, each at most as long as it lasted.
     """
 
     start: float
@@ -142,6 +153,10 @@ class Stall:
     thread: str = ""
     loop: int = 0
     iteration: int = 0
+    request: int = 0
+    endpoint: str = ""
+    requests_delayed: int = 0
+    phase: Phase = "other"
 
     @property
     def duration_ms(self) -> float:
@@ -222,6 +237,8 @@ class Loop:
     torn: int = 0
     unsampled: int = 0
     lost: int = 0
+    requests: int = 0
+    requests_untracked: int = 0  # of these: not in the table of those in flight, which was full
     histogram: tuple[int, ...] = ()
 
     @property

@@ -28,6 +28,7 @@ PARTS = 4
 """How many parts of one process's recording are kept."""
 _WAYS = ("slot", "select", "uv", "context")
 _WAIT = 3600.0  # seconds; the thread that calls back is woken when there is something
+_SETTLE = 1.0  # seconds without a record after which nothing more is awaited on stalls that have ended
 
 
 @dataclass(eq=False, slots=True)
@@ -66,7 +67,8 @@ def start(
 
     `threshold` and `interval` are seconds: how long an iteration makes a stall, and how far its samples are apart.
     `record` is a folder for the recording, made if need be; without it nothing is written. `on_stall` is called with
-    each `Stall` after it has ended, on a thread of loopwatch's own; what it raises is printed and ignored. In a forked
+    each `Stall` after it has ended, on a thread of loopwatch's own; what it raises is printed and ignored. Where the
+    loop serves requests, that is when those that had to wait are counted, at most a second or so later. In a forked
     child the recording goes on, `on_stall` does not.
 
     Raises `LoopwatchError` when it was called before and `stop()` was not, or when `record` cannot be written.
@@ -101,7 +103,8 @@ class Watch:
 
     @property
     def stalls(self) -> list[Stall]:
-        """The stalls that have ended, in that order. After the `with` block: all of them."""
+        """The stalls that have ended, in that order, and whose waiting requests are counted. After the `with` block:
+        all of them."""
         with _state.lock:
             _read_records()
         return self._stalls
@@ -158,7 +161,9 @@ def _recording_folder(record: str | os.PathLike[str]) -> str:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise LoopwatchError(f"{folder} cannot be made: {error.strerror}", "give record= a folder to write to") from None
+        raise LoopwatchError(
+            f"{folder} cannot be made: {error.strerror}", "give record= a folder to write to"
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise LoopwatchError(f"{folder} cannot be written to", "give record= a folder to write to")
     return folder
@@ -221,21 +226,29 @@ def _restart() -> None:
 def _end() -> None:
     """Stop the watchdog and pass on what it still had."""
     _core.stop()
-    _read_records()
+    _read_records(flush=True)
     _core.release()
     _state.decoder = None
 
 
-def _read_records() -> None:
-    """Tell of the stalls that have come in since the last time."""
+def _read_records(*, flush: bool = False) -> bool:
+    """Tell of the stalls that have come in since the last time; returns whether more is awaited on others. With
+    `flush`, nothing is."""
     decoder = _state.decoder
     if decoder is None:
-        return
+        return False
     while lines := _core.take():
-        for stall in decoder.feed(lines):
-            for want in _state.wants:
-                if want.tell is not None and stall.duration >= want.threshold:
-                    want.tell(stall)
+        _tell(decoder.feed(lines))
+    if flush:
+        _tell(decoder.flush())
+    return decoder.holds
+
+
+def _tell(stalls: list[Stall]) -> None:
+    for stall in stalls:
+        for want in _state.wants:
+            if want.tell is not None and stall.duration >= want.threshold:
+                want.tell(stall)
 
 
 def _finish() -> None:
@@ -284,10 +297,11 @@ class _Caller:
             self._thread.join()
 
     def _run(self) -> None:
+        quiet = False
         while True:
             closing = self._closing
             with _state.lock:
-                _read_records()
+                awaited = _read_records(flush=quiet)
                 stalls, self._stalls = self._stalls, []
             for stall in stalls:
                 try:
@@ -296,5 +310,4 @@ class _Caller:
                     sys.excepthook(*sys.exc_info())
             if closing:
                 return
-            if not stalls:
-                _core.wait(_WAIT)
+            quiet = not stalls and not _core.wait(_SETTLE if awaited else _WAIT)

@@ -106,11 +106,24 @@ class RecordingBuilder:
             "torn": 0,
             "stacks": [list(pair) for pair in stacks],
             "omitted": 0,
+            "requests": [],
         }
         if t == "stall":
             plain["allowed"] = False
         self.record(t, **{**plain, **members})
         return self._iteration
+
+    def request(self, number: int, endpoint: str | None) -> None:
+        """What a request asked for is known."""
+        self.record("request", request=number, endpoint=endpoint)
+
+    def delayed(self, requests: int, iteration: int | None = None, loop: int = 1) -> None:
+        """So many requests had to wait for a stall: by default the newest."""
+        self.record("delayed", loop=loop, iteration=iteration or self._iteration, requests=requests)
+
+    def phase(self, phase: str, at: float, loop: int = 1) -> None:
+        """A phase of a server's loop begins."""
+        self.record("phase", loop=loop, phase=phase, at=self.at(at))
 
     def summary(self, at: float, loop: int = 1, **members: Any) -> None:
         """A summary; `members` replace those of an idle loop."""
@@ -130,6 +143,8 @@ class RecordingBuilder:
             "lost": 0,
             "lost_ns": 0,
             "sampling_ns": 0,
+            "requests": 0,
+            "requests_untracked": 0,
             "histogram": [900, 100] + [0] * 22,
         }
         self.record("summary", **{**plain, **members})

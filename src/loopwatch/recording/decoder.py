@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loopwatch.model import Damage, Loop, Process, Stall, State
-from loopwatch.recording.fields import Record, count, counts, integer, parse_line, text, texts
+from loopwatch.model import Damage, Process, Stall, State
+from loopwatch.recording.aftermath import Aftermath, culprit
+from loopwatch.recording.fields import Record, count, integer, parse_line, text, texts
 from loopwatch.recording.kinds import Kinds
+from loopwatch.recording.loops import Loops
 from loopwatch.recording.tables import Tables
 
 SCHEMA = "loopwatch-recording/1"
@@ -26,16 +28,18 @@ class Decoder:
 
     `pid` and `started` (Unix seconds) are what the file's name says; the header overrules the one and stands in
     for the other. Whoever reads the files says in `parts_missing` and `unreadable` what could not be read.
+
+    A stall is handed out when it is known whose it was and who had to wait for it, which is recorded after it; see
+    `Aftermath`, also for `prompt`. At the end of the data, `flush` hands out those that are held still.
     """
 
-    def __init__(self, *, pid: int = 0, started: float = 0.0) -> None:
+    def __init__(self, *, pid: int = 0, started: float = 0.0, prompt: bool = True) -> None:
         self._process = Process(pid=pid, started=started, damage=Damage(headless=True))
         self._tables = Tables()
-        self._loops: dict[int, Loop] = {}
+        self._loops = Loops()
+        self._aftermath = Aftermath(prompt=prompt)
         self._pending: dict[tuple[int, int], Stall] = {}  # by loop and iteration, from their newest `open` record
         self._newest: dict[int, int] = {}  # the newest iteration of each loop
-        self._since: dict[int, int] = {}  # when each loop was first seen; ns of the process's clock
-        self._summed: dict[int, int] = {}  # when its newest summary was written; likewise
         self._offset: int | None = None  # from the process's clock to Unix time, ns
         self._seen = 0  # the newest time of any record; ns of the process's clock
         self._tail = b""
@@ -47,7 +51,8 @@ class Decoder:
         self.unreadable = ""
 
     def feed(self, data: bytes) -> list[Stall]:
-        """Take some more bytes; returns the stalls that they complete. Lines may be cut anywhere between calls."""
+        """Take some more bytes; returns the stalls of which all is known with them. Lines may be cut anywhere between
+        calls."""
         *lines, self._tail = (self._tail + data).split(b"\n") if self._tail else data.split(b"\n")
         stalls: list[Stall] = []
         for line in lines:
@@ -66,6 +71,15 @@ class Decoder:
         skipping, self._skipping = self._skipping, False
         record = None if skipping else parse_line(line)
         return self._record(record) if record else []
+
+    @property
+    def holds(self) -> bool:
+        """Whether there are stalls that have ended and were not handed out yet."""
+        return bool(self._aftermath)
+
+    def flush(self) -> list[Stall]:
+        """Hand out the stalls that have ended, with what is known of them: nothing more is awaited."""
+        return self._aftermath.flush()
 
     def open_stalls(self) -> list[Stall]:
         """The stalls whose end is not recorded, oldest first: `running` the newest of each loop, as long as the
@@ -91,7 +105,10 @@ class Decoder:
         return replace(
             self._process,
             seen=max(self._unix(self._seen), started) if self._seen else started,
-            loops=tuple(self._loop_so_far(number) for number in self._loops),
+            loops=tuple(
+                self._loops.so_far(number, self._pending.values(), self._seen, self._offset or 0)
+                for number in self._loops
+            ),
             damage=damage,
         )
 
@@ -108,19 +125,31 @@ class Decoder:
         self.records += 1
         match record.get("t"):
             case "stall":
-                return self._stall(record)
+                self._stall(record)
             case "open":
-                return self._open(record)
+                self._open(record)
             case "stack":
                 self._tables.add_stack(record)
+                return []  # by far the most records: these tell of no time and complete no stall
             case "frame":
                 self._tables.add_frame(record)
+                return []
             case "code":
                 self._tables.add_code(record)
+                return []
+            case "delayed":
+                self._delayed(record)
+            case "request":
+                self._aftermath.name_request(record)
+            case "phase":
+                self._saw(record, "at")
+                if at := count(record, "at"):
+                    self._aftermath.begin_phase(record, self._unix(at))
             case "summary":
                 self._summary(record)
             case "loop":
-                self._loop(record)
+                self._saw(record, "at")
+                self._loops.add_loop(record)
             case "header":
                 self._header(record)
             case "reset":
@@ -134,7 +163,7 @@ class Decoder:
                 self._process = replace(self._process, ended=True)
             case _:
                 self.records -= 1
-        return []
+        return self._aftermath.release(self._unix(self._seen)) if self._aftermath else []
 
     def _header(self, record: Record) -> None:
         schema = text(record, "schema")
@@ -167,59 +196,32 @@ class Decoder:
             damage=replace(known.damage, headless=False, newer="" if schema == SCHEMA else schema),
         )
 
-    def _loop(self, record: Record) -> None:
-        number = integer(record, "loop")
-        if number is None:
-            return
-        self._saw(record, "at")
-        self._since.setdefault(number, count(record, "at"))
-        self._loops[number] = replace(
-            self._known_loop(number),
-            kind=text(record, "kind", "other"),
-            poll=text(record, "poll"),
-            thread=text(record, "thread"),
-        )
-
     def _summary(self, record: Record) -> None:
-        number = integer(record, "loop")
-        if number is None:
-            return
         self._saw(record, "at")
-        self._summed[number] = count(record, "at")
-        self._loops[number] = replace(
-            self._known_loop(number),
-            running=record.get("running") is True,
-            seconds=count(record, "watched_ns") / 1e9,
-            busy=count(record, "busy_ns") / 1e9,
-            iterations=count(record, "iterations"),
-            stalls=count(record, "stalls"),
-            stalled=count(record, "stalled_ns") / 1e9,
-            worst=count(record, "longest_ns") / 1e9,
-            samples=count(record, "samples"),
-            torn=count(record, "torn"),
-            unsampled=count(record, "unsampled"),
-            lost=count(record, "lost"),
-            histogram=counts(record, "histogram"),
-        )
+        loop = self._loops.add_summary(record)
+        if loop is not None and loop.requests:
+            self._aftermath.expect_requests(loop.id)
 
-    def _open(self, record: Record) -> list[Stall]:
+    def _open(self, record: Record) -> None:
         stall = self._decode(record, "at", "running")
         if stall is None:
-            return []
-        key = stall.loop, stall.iteration
-        self._pending[key] = stall
-        if len(self._pending) <= _MOST_PENDING:
-            return []
-        oldest = min(self._pending, key=lambda each: self._pending[each].start)
-        given = replace(self._pending.pop(oldest), state="cut")
-        return [given]
+            return
+        self._pending[stall.loop, stall.iteration] = stall
+        if len(self._pending) > _MOST_PENDING:
+            oldest = min(self._pending, key=lambda each: self._pending[each].start)
+            self._aftermath.hold(replace(self._pending.pop(oldest), state="cut"))
 
-    def _stall(self, record: Record) -> list[Stall]:
+    def _stall(self, record: Record) -> None:
         stall = self._decode(record, "end", "ended")
-        if stall is None:
-            return []
-        self._pending.pop((stall.loop, stall.iteration), None)
-        return [stall]
+        if stall is not None:
+            self._pending.pop((stall.loop, stall.iteration), None)
+            self._aftermath.hold(stall)
+
+    def _delayed(self, record: Record) -> None:
+        strange = self._aftermath.count_delayed(record)
+        if strange is not None and strange[0] in self._pending:  # the record of its end was lost
+            key, delayed = strange
+            self._pending[key] = replace(self._pending[key], requests_delayed=delayed)
 
     # Helpers
 
@@ -229,51 +231,32 @@ class Decoder:
             self._garbage += 1
             return None
         self._saw(record, end_key)
-        if loop not in self._loops:
-            self._loops[loop] = self._known_loop(loop)
-            self._since.setdefault(loop, start)
-        iteration = count(record, "iteration")
+        iteration, samples = count(record, "iteration"), count(record, "samples")
         self._newest[loop] = max(self._newest.get(loop, 0), iteration)
         return Stall(
             start=self._unix(start),
             duration=(end - start) / 1e9,
             callbacks=count(record, "callbacks"),
-            samples=count(record, "samples"),
+            samples=samples,
             stacks=self._tables.stacks(record),
             torn=count(record, "torn"),
             omitted=count(record, "omitted"),
             allowed=record.get("allowed") is True,
             state=state,
             pid=self._process.pid,
-            thread=self._loops[loop].thread,
+            thread=self._loops.see(loop, start).thread,
             loop=loop,
             iteration=iteration,
+            request=culprit(record, samples),
         )
 
     def _settled(self, key: tuple[int, int]) -> Stall:
         loop, iteration = key
-        stall = self._pending[key]
+        stall = self._aftermath.told(self._pending[key])
         over = self._process.ended or iteration < self._newest.get(loop, 0)
         # Records that a full disk has swallowed may be those of its end.
         over = over or self._unix(self._seen) - stall.end > _OPEN_AGAIN
         return replace(stall, state="cut") if over else stall
-
-    def _known_loop(self, number: int) -> Loop:
-        return self._loops.get(number) or Loop(number)
-
-    def _loop_so_far(self, number: int) -> Loop:
-        """A loop's newest summary, and after it what running stalls tell: a stuck loop writes no summary."""
-        loop = self._loops[number]
-        summed = self._summed.get(number)
-        if summed is None:  # killed within its first second: all that is known is from when to when
-            return replace(loop, seconds=max(0, self._seen - self._since.get(number, self._seen)) / 1e9)
-        open_stalls = [stall for (n, _), stall in self._pending.items() if n == number]
-        if not open_stalls:
-            return loop
-        newest = max(open_stalls, key=lambda stall: stall.end)
-        at = self._unix(summed)  # a summary counts the iteration that lasts, up to that moment
-        seconds = loop.seconds + max(0.0, newest.end - at)
-        return replace(loop, seconds=seconds, busy=loop.busy + max(0.0, newest.end - max(at, newest.start)))
 
     def _saw(self, record: Record, key: str) -> None:
         self._seen = max(self._seen, count(record, key))

@@ -33,7 +33,7 @@ class ProcessFiles:
 
     def decoder(self) -> Decoder:
         """A decoder that knows what the file's name says."""
-        decoder = Decoder(pid=self.pid, started=self.started / 1e3)
+        decoder = Decoder(pid=self.pid, started=self.started / 1e3, prompt=False)
         decoder.parts_missing = self.missing
         return decoder
 
@@ -85,6 +85,7 @@ def read_process(files: ProcessFiles, decoder: Decoder) -> Iterator[Stall]:
         except OSError as error:
             decoder.unreadable = f"{part.name}: {error.strerror}"
         yield from decoder.end_part()
+    yield from decoder.flush()
     yield from decoder.open_stalls()
 
 
