@@ -65,4 +65,62 @@ def make_project(folder: Path, *, hung: bool = False) -> RecordingBuilder:
     return builder
 
 
+SERVICE = """import joblib
+import time
+
+
+async def lifespan(app):
+    app.model = joblib.load("model.bin")
+    yield
+    app.model.close(wait=True)
+
+
+async def predict(id):
+    time.sleep(0.3)
+
+
+def audit(user):
+    return user.check()
+"""
+
+
+def make_service(folder: Path) -> RecordingBuilder:
+    """Write a service's source and a recording of it below `folder`; returns the builder, for more records.
+
+    A model is loaded at start; 3 stalls of one endpoint, 4 of four others in one place, 1 of no request, and one at
+    shutdown.
+    """
+    folder.mkdir(exist_ok=True)
+    main = folder / "main.py"
+    main.write_text(SERVICE, encoding="utf-8")
+    os.utime(main, (1, 1))
+    builder = RecordingBuilder(cwd=str(folder))
+    builder.loop()
+    load = builder.stack(*RUNNER, (str(main), "lifespan", 6, 6, 16, 40))
+    close = builder.stack(*RUNNER, (str(main), "lifespan", 8, 8, 4, 30))
+    sleep = builder.stack(*RUNNER, (str(main), "predict", 12, 12, 4, 19))
+    check = builder.stack(*RUNNER, (str(main), "audit", 16, 16, 11, 23))
+    builder.phase("startup", 10)
+    builder.stall(10, 840, (load, 800))
+    builder.phase("serving", 850)
+    builder.delayed(0)
+    for number, waited in enumerate((12, 37, 0), 1):
+        builder.stall(1000 * number, 300 + number, (sleep, 280), requests=[[number, 280]])
+        builder.request(number, "GET /predict/{id}")
+        builder.delayed(waited)
+    for number, name in enumerate(("POST /a", "POST /b", "POST /c", "POST /a"), 4):
+        builder.stall(1000 * number, 20 + number, (check, 15), requests=[[number, 15]])
+        builder.delayed(1)
+        builder.request(number, name)
+    builder.stall(8500, 40, (check, 30))
+    builder.delayed(0)
+    builder.phase("shutdown", 9000)
+    builder.stall(9000, 700, (close, 600))
+    builder.delayed(0)
+    builder.summary(10_000, stalls=10, stalled_ns=2592 * MS, longest_ns=840 * MS, busy_ns=3 * SECOND, requests=900)
+    builder.end(10_000)
+    builder.write(folder / ".loopwatch/20261122T140000Z-4711")
+    return builder
+
+
 START = UNIX / SECOND

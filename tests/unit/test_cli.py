@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 import loopwatch
 from loopwatch.cli import COMMANDS, main
 from loopwatch.cli.group import Commands
-from tests.unit.project import make_project
+from tests.unit.project import make_project, make_service
 from tests.unit.recordings import RecordingBuilder
 
 SOURCE = Path(loopwatch.__file__).parents[1]
@@ -110,6 +110,44 @@ def test_max_stall_decides_the_status(project: Path) -> None:
     builder.stall(0, 900, allowed=True)
     builder.write(project / "allowed")
     assert run("report", "--max-stall", "10ms", "allowed").exit_code == 0
+
+
+def test_max_stall_is_about_serving(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_service(tmp_path)  # 840 ms at start, 303 ms while serving, 700 ms at shutdown
+    monkeypatch.chdir(tmp_path)
+    assert run("report", "--max-stall", "303ms").exit_code == 0
+    result = run("report", "--max-stall", "300ms")
+    assert (result.exit_code, result.stderr) == (1, "loopwatch: the longest stall took 303 ms, more than 300 ms\n")
+    assert run("report", "--max-stall", "300ms", "--endpoint", "POST /*").exit_code == 0
+
+
+def test_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_service(tmp_path)
+    monkeypatch.chdir(tmp_path)
+
+    def stalls(*args: str) -> int:
+        result = run("report", "-f", "json", *args)
+        assert (result.exit_code, result.stderr) == (0, "")
+        return int(json.loads(result.stdout)["totals"]["stalls"])
+
+    assert stalls("--endpoint", "GET /predict/*") == 3
+    assert stalls("--endpoint", "*") == 7  # those whose endpoint is known
+    assert stalls("--endpoint", "POST /a") == 2
+    assert stalls("--endpoint", "POST /a", "--min", "25ms") == 1
+    assert stalls("--endpoint", "* /[bc]") == 2
+    result = run("report", "--endpoint", "get /predict/*")
+    assert result.exit_code == 0
+    assert "No stall was found in what was asked for" in result.stdout
+    assert result.stderr == (
+        "loopwatch: no endpoint like 'get /predict/*' caused a stall; "
+        "those that did are GET /predict/{id}, POST /a, POST /b, POST /c\n"
+    )
+
+
+def test_endpoint_where_none_is_known(project: Path) -> None:
+    result = run("report", "--endpoint", "GET /x")
+    assert result.exit_code == 0
+    assert result.stderr == "loopwatch: no endpoint like 'GET /x' caused a stall; nor is any other known to have\n"
 
 
 @pytest.mark.parametrize(

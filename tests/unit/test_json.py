@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +15,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from loopwatch.analysis.run import load
+from loopwatch.analysis.sites import counts
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
-from tests.unit.project import PREDICT, START, make_project
+from tests.unit.project import PREDICT, START, make_project, make_service
+from tests.unit.recordings import RecordingBuilder
 
 NUMBER = {"type": "number", "minimum": 0}
 COUNT = {"type": "integer", "minimum": 0}
 TEXT = {"type": "string"}
 NOT_YET = {"type": "null"}
+PHASE = {"enum": ["startup", "serving", "shutdown", "other"]}
 
 
 def members(**properties: Any) -> dict[str, Any]:
@@ -75,11 +80,14 @@ SCHEMA = members(
         stalls=COUNT,
         stalled_ms=NUMBER,
         worst_ms=NUMBER,
-        requests=NOT_YET,
-        requests_delayed=NOT_YET,
+        requests=COUNT,
+        requests_delayed=COUNT,
         records_dropped=COUNT,
         stalls_allowed=COUNT,
         allowed_ms=NUMBER,
+        stalls_startup=COUNT,
+        startup_ms=NUMBER,
+        requests_untracked=COUNT,
     ),
     sites=items(
         members(
@@ -92,14 +100,14 @@ SCHEMA = members(
             causes_ms={"const": {}},
             gil_held_ms=NOT_YET,
             shape={"enum": ["single", "pile-up"]},
-            phase=NOT_YET,
+            phase=PHASE,
             count={"type": "integer", "minimum": 1},
             total_ms=NUMBER,
             p50_ms=NUMBER,
             p99_ms=NUMBER,
             max_ms=NUMBER,
-            endpoints={"const": []},
-            requests_delayed=NOT_YET,
+            endpoints=items(members(name=TEXT, count={"type": "integer", "minimum": 1}, total_ms=NUMBER)),
+            requests_delayed=COUNT,
             gil_holder=NOT_YET,
             advice={"const": []},
             stack=items(members(**PLACE, kind={"enum": ["app", "library", "stdlib", "loop"]})),
@@ -115,11 +123,11 @@ SCHEMA = members(
             state={"enum": ["ended", "running", "gone", "cut"]},
             allowed={"type": "boolean"},
             cause=NOT_YET,
-            phase=NOT_YET,
+            phase=PHASE,
             site=COUNT,
-            endpoint=NOT_YET,
-            request=NOT_YET,
-            requests_delayed=NOT_YET,
+            endpoint=TEXT,
+            request={"type": "string", "pattern": r"^(|[1-9]\d*)$"},
+            requests_delayed=COUNT,
             samples=COUNT,
         )
     ),
@@ -174,7 +182,7 @@ def test_sums_and_orders(tmp_path: Path) -> None:
     make_project(tmp_path)
     found = report(tmp_path)
     totals = found["totals"]
-    counted = [site for site in found["sites"] if not site["allowed"]]
+    counted = [site for site in found["sites"] if counts(site["allowed"], site["phase"])]
     assert totals["stalls"] == sum(site["count"] for site in counted) == 57
     assert totals["stalled_ms"] == pytest.approx(sum(site["total_ms"] for site in counted))
     assert totals["worst_ms"] == max(site["max_ms"] for site in counted)
@@ -188,13 +196,40 @@ def test_sums_and_orders(tmp_path: Path) -> None:
         assert sum(stall["duration_ms"] for stall in members_of) == pytest.approx(site["total_ms"])
 
 
+def test_requests(tmp_path: Path) -> None:
+    make_service(tmp_path)
+    found = report(tmp_path)
+    sites = {(site["function"], site["phase"]): site for site in found["sites"]}
+    predict, audit = sites["predict", "serving"], sites["audit", "serving"]
+    assert predict["endpoints"] == [{"name": "GET /predict/{id}", "count": 3, "total_ms": 906.0}]
+    assert predict["requests_delayed"] == 49
+    assert [(each["name"], each["count"], each["total_ms"]) for each in audit["endpoints"]] == [
+        ("POST /a", 2, 51.0),
+        ("POST /c", 1, 26.0),
+        ("POST /b", 1, 25.0),
+    ]
+    assert (audit["count"], audit["requests_delayed"]) == (5, 4)
+    assert sites["lifespan", "startup"]["line"] == 6
+    assert sites["lifespan", "shutdown"]["line"] == 8
+    totals = found["totals"]
+    assert (totals["stalls"], totals["stalls_startup"], totals["startup_ms"]) == (9, 1, 840.0)
+    assert (totals["requests"], totals["requests_delayed"]) == (900, 53)
+    assert found["processes"][0]["loops"][0]["stalls"] == 9
+    first = next(stall for stall in found["stalls"] if stall["phase"] == "serving")
+    assert (first["endpoint"], first["request"], first["requests_delayed"]) == ("GET /predict/{id}", "3", 0)
+    assert {(stall["endpoint"], stall["request"]) for stall in found["stalls"] if stall["phase"] != "serving"} == {
+        ("", "")
+    }
+
+
 def test_without_source(tmp_path: Path) -> None:
     make_project(tmp_path)
     assert {site["expression"] + site["source"] for site in report(tmp_path, source=False)["sites"]} == {""}
 
 
-def test_a_recording_cut_at_any_byte_is_a_report(tmp_path: Path) -> None:
-    make_project(tmp_path / "a", hung=True)
+@pytest.mark.parametrize("make", [partial(make_project, hung=True), make_service])
+def test_a_recording_cut_at_any_byte_is_a_report(tmp_path: Path, make: Callable[[Path], object]) -> None:
+    make(tmp_path / "a")
     (whole,) = (tmp_path / "a/.loopwatch").glob("*/*.jsonl")
     lines = whole.read_bytes().splitlines(keepends=True)
     # Each kind of record once is enough: all of them would take minutes.
@@ -208,11 +243,13 @@ def test_a_recording_cut_at_any_byte_is_a_report(tmp_path: Path) -> None:
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data())
-def test_a_damaged_recording_is_a_report(tmp_path: Path, data: st.DataObject) -> None:
-    folder = tmp_path / "a"
+@given(st.data(), st.sampled_from([partial(make_project, hung=True), make_service]))
+def test_a_damaged_recording_is_a_report(
+    tmp_path: Path, data: st.DataObject, make: Callable[[Path], RecordingBuilder]
+) -> None:
+    folder = tmp_path / ("service" if make is make_service else "project")
     if not folder.exists():
-        make_project(folder, hung=True)
+        make(folder)
     (whole,) = (folder / ".loopwatch").glob("*/*.jsonl")
     lines = whole.read_bytes().splitlines(keepends=True)
     for _ in range(data.draw(st.integers(1, 6))):
@@ -234,5 +271,6 @@ def test_a_damaged_recording_is_a_report(tmp_path: Path, data: st.DataObject) ->
     damaged.parent.mkdir(exist_ok=True)
     damaged.write_bytes(b"".join(lines))
     found = report(tmp_path / "b", source=False)
-    counted = [site for site in found["sites"] if not site["allowed"]]
+    counted = [site for site in found["sites"] if counts(site["allowed"], site["phase"])]
     assert found["totals"]["stalls"] == sum(site["count"] for site in counted)
+    assert found["totals"]["requests_delayed"] == sum(site["requests_delayed"] for site in counted)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from loopwatch.analysis.liveness import is_running
-from loopwatch.analysis.run import Run, Selection, load
+from loopwatch.analysis.run import Run, load
+from loopwatch.analysis.selection import Selection
 from loopwatch.errors import RecordingError
 from loopwatch.model import Process
 from loopwatch.recording import find_recordings

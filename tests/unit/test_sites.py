@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -122,6 +123,28 @@ def test_numbers_lead_to_the_merged_site() -> None:
     numbers = [table.add(each, threshold=THRESHOLD, since=0) for each in stalls]
     found, places = table.finish()
     assert [found[places[number]].frame for number in numbers] == [frame("crunch", 10)] * 2 + [frame("other", 1)]
+
+
+def test_phases_keep_to_themselves() -> None:
+    here = stack(RUN, frame("handler"))
+    found = sites(*(replace(stall((here, 5)), phase=phase) for phase in ("startup", "serving", "startup", "other")))
+    assert {(site.phase, site.count, site.counted) for site in found} == {
+        ("startup", 2, False),
+        ("serving", 1, True),
+        ("other", 1, True),
+    }
+
+
+def test_endpoints_and_those_who_waited_follow_a_merged_site() -> None:
+    ten, eleven = stack(RUN, frame("crunch", 10)), stack(RUN, frame("crunch", 11))
+    first = replace(stall((ten, 6), (eleven, 5)), endpoint="GET /b", requests_delayed=3)
+    second = replace(stall((eleven, 6), (ten, 4), duration=0.03), endpoint="GET /a", requests_delayed=4)
+    third = replace(first, duration=0.02, endpoint="GET /a", requests_delayed=0)
+    (site,) = sites(first, second, third, stall((ten, 6)))
+    assert site.count == 4
+    assert [(each.name, each.count) for each in site.endpoints] == [("GET /a", 2), ("GET /b", 1)]
+    assert sum(each.total for each in site.endpoints) == pytest.approx(0.10)
+    assert site.requests_delayed == 7
 
 
 def test_lost_stalls_have_a_site_with_what_is_known() -> None:

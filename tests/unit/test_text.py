@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from rich.cells import cell_len
 
-from loopwatch.analysis.run import Selection, load
+from loopwatch.analysis.run import load
+from loopwatch.analysis.selection import Selection
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
-from tests.unit.project import PREDICT, START, make_project
+from tests.unit.project import PREDICT, START, make_project, make_service
 from tests.unit.recordings import MS, RUNNER, SECOND, UNIX, RecordingBuilder
 
 
@@ -61,8 +62,8 @@ The loop was blocked for 2.23 s (22 %) in 57 stalls; the worst took 48 ms.
  4  (no sample: the watchdog got no CPU in time, or stacks are off)
     15 ms (0.1 %) · 1 stall
 
-Allowed (not counted above): 1 stall, 16 ms
-    main.py:13 crunch · 16 ms · 1 stall · worst 16 ms
+Allowed (not counted above): 16 ms in main.py:13 crunch → total += number *
+number
 
 3 samples beside 2,011 good ones caught the stack changing: not used.
 
@@ -94,6 +95,98 @@ def test_what_hangs_right_now_comes_first(tmp_path: Path) -> None:
     assert banner == f"■ STILL RUNNING pid 4711 has answered nobody for 49.9 s, in main.py:6 predict: {PREDICT}{SILENT}"
     assert "the worst took 49.9 s" in text
     assert "    1 of them still running\n" in text
+
+
+SERVICE = """\
+loopwatch · uvicorn app:app · 10.0 s · threshold 10 ms
+
+The loop was blocked for 1.75 s (17 %) in 9 stalls; the worst took 700 ms,
+others held up 53 requests.
+
+ 1  main.py:12 predict     906 ms (9.1 %) · 3 stalls · p50 302 ms · worst 303 ms
+    GET /predict/{id} · 49 requests delayed
+      11 │ async def predict(id):
+    ▶ 12 │     time.sleep(0.3)
+         │     ^^^^^^^^^^^^^^^
+
+ 2  main.py:8 lifespan                                  700 ms (7.0 %) · 1 stall
+    while shutting down
+      7 │     yield
+    ▶ 8 │     app.model.close(wait=True)
+        │     ^^^^^^^^^^^^^^^^^^^^^^^^^^
+
+ 3  main.py:16 audit         142 ms (1.4 %) · 5 stalls · p50 26 ms · worst 40 ms
+    POST /a, POST /c + 1 more · 4 requests delayed
+      15 │ def audit(user):
+    ▶ 16 │     return user.check()
+         │            ^^^^^^^^^^^^
+
+Start-up (not counted above): 840 ms in main.py:6 lifespan →
+joblib.load("model.bin")
+
+Next: loopwatch report -o stalls.json  (all stalls and stacks)
+"""
+
+
+def test_whose_stalls_they_were_and_who_had_to_wait(tmp_path: Path) -> None:
+    make_service(tmp_path)
+    assert render(tmp_path) == SERVICE
+
+
+def test_one_endpoint(tmp_path: Path) -> None:
+    make_service(tmp_path)
+    text = render(tmp_path, width=100, selection=Selection(endpoint="POST /?"))
+    assert "in 4 stalls; the worst held up 1 request for up to 27 ms.\n" in text
+    assert "Only stalls caused by POST /? are counted.\n" in text
+    assert "Start-up" not in text
+    text = render(tmp_path, width=100, selection=Selection(0.024, endpoint="POST /b"))
+    assert "in 1 stall; it held up 1 request for up to 25 ms.\n" in text
+    assert "Only stalls of at least 24 ms caused by POST /b are counted.\n" in text
+
+
+def test_only_start_up_stalled_the_loop(tmp_path: Path) -> None:
+    for pid in (1, 2):
+        builder = RecordingBuilder(pid)
+        builder.loop()
+        builder.stall(5, 500, (builder.stack(*RUNNER, ("/srv/app/main.py", "<module>", 3)), 400))
+        builder.phase("startup", 506)
+        builder.stall(510, 30, (builder.stack(*RUNNER, ("/srv/app/main.py", "lifespan", 9)), 20))
+        builder.phase("serving", 540)
+        builder.summary(10_000, requests=5, requests_untracked=2, stalls=2, stalled_ns=530 * MS)
+        builder.write(tmp_path)
+    text = render(tmp_path, width=120)
+    assert "No iteration reached the threshold of 10 ms but those at start-up:" in text
+    assert (
+        "Start-up (not counted above): 4 stalls, 1.06 s\n"
+        "    main.py:3 <module> · 1.00 s · 2 stalls · worst 500 ms\n"
+        "    main.py:9 lifespan · 60 ms · 2 stalls · worst 30 ms\n" in text
+    )
+    assert "4 requests of 10 came while too many were in flight" in text
+
+
+def test_a_request_that_hangs(tmp_path: Path) -> None:
+    builder = make_service(tmp_path)
+    builder.request(99, "GET /loop\x1b")
+    builder.stall(9900, 100, (builder.stack(*RUNNER, (str(tmp_path / "main.py"), "audit", 16)), 9), t="open")
+    builder.lines[-1] = builder.lines[-1].replace('"requests": []', '"requests": [[99, 9]]')
+    builder.lines = [line for line in builder.lines if '"t": "end"' not in line and '"shutdown"' not in line]
+    builder.write(tmp_path / ".loopwatch/20261122T140000Z-4711")
+    banner = " ".join(render(tmp_path, alive=True, width=100).split("\n\n")[1].split())
+    assert "in main.py:16 audit: user.check(), for GET /loop\\x1b" in banner
+
+
+def test_long_endpoints_leave_room_for_those_who_waited(tmp_path: Path) -> None:
+    builder = RecordingBuilder()
+    builder.loop()
+    stack = builder.stack(*RUNNER, ("/srv/app/main.py", "f", 3))
+    for number in (1, 2, 3):
+        builder.stall(100 * number, 20, (stack, 9), requests=[[number, 9]])
+        builder.request(number, f"GET /{'very-' * 20}long/{number}")
+        builder.delayed(3)
+    builder.write(tmp_path)
+    line = render(tmp_path).splitlines()[6]
+    assert line.startswith("    GET /very-very-")
+    assert line.endswith("very-… + 1 more · 9 requests delayed")
 
 
 def test_what_hung_until_the_end_comes_first(tmp_path: Path) -> None:

@@ -12,35 +12,15 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
-from loopwatch.analysis.sites import Site, SiteTable
+from loopwatch.analysis.selection import Selection
+from loopwatch.analysis.sites import Site, SiteTable, counts
 from loopwatch.errors import RecordingError
-from loopwatch.model import Loop, Process, Stall, State, Unwatched
+from loopwatch.model import Loop, Phase, Process, Stall, State, Unwatched
 from loopwatch.recording import ProcessFiles, Recording, read_process
 
 MOST_STALLS = 100_000
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which stalls count: at least `least` seconds long, and at any moment between two Unix times."""
-
-    least: float = 0.0
-    since: float | None = None
-    until: float | None = None
-
-    def takes(self, stall: Stall) -> bool:
-        """Whether this stall counts."""
-        return (
-            stall.duration >= self.least
-            and (self.since is None or stall.end >= self.since)
-            and (self.until is None or stall.start <= self.until)
-        )
-
-    @property
-    def everything(self) -> bool:
-        """Whether nothing is left out."""
-        return self == Selection()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +35,15 @@ class PlacedStall:
     allowed: bool
     state: State
     site: int
+    request: int = 0
+    endpoint: str = ""
+    requests_delayed: int = 0
+    phase: Phase = "other"
+
+    @property
+    def counted(self) -> bool:
+        """Whether the totals include it."""
+        return counts(self.allowed, self.phase)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +58,19 @@ class WatchedProcess:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums over all sites that are not allowed; seconds."""
+    """Sums over all sites that count, and beside them over those that do not: allowed, or at start-up. Seconds."""
 
     stalls: int = 0
     stalled: float = 0.0
     worst: float = 0.0
     allowed: int = 0
     allowed_seconds: float = 0.0
+    startup: int = 0
+    startup_seconds: float = 0.0
+    worst_serving: float = 0.0  # without those at shutdown
+    requests: int = 0  # begun, whether any stall touched them or not
+    requests_untracked: int = 0
+    requests_delayed: int = 0  # once for each stall that they had to wait for
     lost: int = 0  # of the stalls: those that only the counters know of
     dropped: int = 0  # records that could not be written
 
@@ -98,6 +93,7 @@ class Run:
     stalls: tuple[PlacedStall, ...]
     stalls_omitted: int
     selection: Selection
+    endpoints: tuple[str, ...] = ()  # of the culprits of all stalls, whatever was selected
     skipped: tuple[Path, ...] = ()  # files in the recording's folder that are none
 
 
@@ -122,40 +118,6 @@ def load(
 
 
 @dataclass(slots=True)
-class _Count:
-    """Stalls of one loop, or of all."""
-
-    stalls: int = 0
-    stalled: float = 0.0
-    worst: float = 0.0
-    allowed: int = 0
-    allowed_seconds: float = 0.0
-    recorded: int = 0  # all that have ended, whether they count or not
-    recorded_seconds: float = 0.0
-    recorded_worst: float = 0.0
-    samples: int = 0
-    torn: int = 0
-    unsampled: int = 0
-    beyond: float = 0.0  # seconds that a running stall has lasted since its newest record
-
-    def add(self, stall: Stall, taken: bool) -> None:
-        self.samples += stall.samples
-        self.torn += stall.torn
-        self.unsampled += not stall.samples
-        if stall.state in ("ended", "cut"):
-            self.recorded += 1
-            self.recorded_seconds += stall.duration
-            self.recorded_worst = max(self.recorded_worst, stall.duration)
-        if taken and stall.allowed:
-            self.allowed += 1
-            self.allowed_seconds += stall.duration
-        elif taken:
-            self.stalls += 1
-            self.stalled += stall.duration
-            self.worst = max(self.worst, stall.duration)
-
-
-@dataclass(slots=True)
 class _Reader:
     selection: Selection
     clock: Callable[[], float]
@@ -164,23 +126,24 @@ class _Reader:
     processes: list[tuple[Process, bool, tuple[Loop, ...]]] = field(default_factory=list)
     sites: SiteTable = field(default_factory=SiteTable)
     heap: list[tuple[float, int, PlacedStall]] = field(default_factory=list)
-    total: _Count = field(default_factory=_Count)
+    total: Count = field(default_factory=Count)
     taken: int = 0
     lost: int = 0
+    endpoints: set[str] = field(default_factory=set)
     skipped: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
     def read(self, files: ProcessFiles) -> None:
         decoder = files.decoder()
-        counts: dict[int, _Count] = {}
+        counts: dict[int, Count] = {}
         running: bool | None = None
         for stall in read_process(files, decoder):
             if stall.state == "running":
                 if running is None:  # open stalls come last: the header has been read
                     running = self.alive(decoder.process)
                 stall, recorded = self._unfinished(stall, running), stall
-                counts.setdefault(stall.loop, _Count()).beyond += stall.duration - recorded.duration
-            self._add(stall, decoder.header, counts.setdefault(stall.loop, _Count()))
+                counts.setdefault(stall.loop, Count()).beyond += stall.duration - recorded.duration
+            self._add(stall, decoder.header, counts.setdefault(stall.loop, Count()))
         process = decoder.process
         if decoder.unreadable:
             self.unreadable.append(decoder.unreadable)
@@ -188,7 +151,7 @@ class _Reader:
             self.skipped += files.parts
             return
         running = self.alive(process) if running is None else running
-        loops = tuple(self._loop(loop, counts.get(loop.id, _Count())) for loop in process.loops)
+        loops = tuple(self._loop(loop, counts.get(loop.id, Count())) for loop in process.loops)
         self.processes.append((process, running, loops))
 
     def failure(self, recordings: list[Recording]) -> RecordingError:
@@ -233,6 +196,12 @@ class _Reader:
                 worst=total.worst,
                 allowed=total.allowed,
                 allowed_seconds=total.allowed_seconds,
+                startup=total.startup,
+                startup_seconds=total.startup_seconds,
+                worst_serving=total.worst_serving,
+                requests=sum(loop.requests for _, _, loops in self.processes for loop in loops),
+                requests_untracked=sum(loop.requests_untracked for _, _, loops in self.processes for loop in loops),
+                requests_delayed=total.requests_delayed,
                 lost=self.lost,
                 dropped=sum(process.damage.dropped for process, _, _ in self.processes),
             ),
@@ -240,6 +209,7 @@ class _Reader:
             stalls=tuple(replace(stall, site=places[stall.site]) for stall in stalls),
             stalls_omitted=self.taken - len(stalls) + self.lost,
             selection=self.selection,
+            endpoints=tuple(sorted(self.endpoints)),
             skipped=tuple(self.skipped),
         )
 
@@ -249,15 +219,28 @@ class _Reader:
         # The newest record of a stuck process may be old: it is written less and less often.
         return replace(stall, duration=max(stall.duration, self.clock() - stall.start))
 
-    def _add(self, stall: Stall, process: Process, count: _Count) -> None:
+    def _add(self, stall: Stall, process: Process, count: Count) -> None:
         taken = self.selection.takes(stall)
         count.add(stall, taken)
+        if stall.endpoint:
+            self.endpoints.add(stall.endpoint)
         if not taken:
             return
         self.total.add(stall, taken)
         site = self.sites.add(stall, threshold=process.threshold, since=process.started)
         placed = PlacedStall(
-            stall.start, stall.duration, stall.pid, stall.callbacks, stall.samples, stall.allowed, stall.state, site
+            stall.start,
+            stall.duration,
+            stall.pid,
+            stall.callbacks,
+            stall.samples,
+            stall.allowed,
+            stall.state,
+            site,
+            stall.request,
+            stall.endpoint,
+            stall.requests_delayed,
+            stall.phase,
         )
         self.taken += 1
         entry = (stall.duration, self.taken, placed)
@@ -266,7 +249,7 @@ class _Reader:
         else:
             heapq.heappushpop(self.heap, entry)
 
-    def _loop(self, loop: Loop, count: _Count) -> Loop:
+    def _loop(self, loop: Loop, count: Count) -> Loop:
         """A loop with its stalls counted, and those found that its counters know of but that are not recorded."""
         stalls, stalled, worst = count.stalls, count.stalled, count.worst
         missing = loop.stalls - count.recorded
@@ -276,9 +259,7 @@ class _Reader:
             self.sites.add_lost(missing, seconds, longest)
             self.lost += missing
             stalls, stalled, worst = stalls + missing, stalled + seconds, max(worst, longest)
-            self.total.stalls += missing
-            self.total.stalled += seconds
-            self.total.worst = max(self.total.worst, longest)
+            self.total.add_lost(missing, seconds, longest)
         busy = max(loop.busy, loop.stalled, count.recorded_seconds) + count.beyond
         return replace(
             loop,

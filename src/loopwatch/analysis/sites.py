@@ -13,9 +13,9 @@ import math
 from array import array
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from loopwatch.model import Frame, Stack, Stall, place_key
+from loopwatch.model import Frame, Phase, Stack, Stall, place_key
 
 # What a site stands for:
 #   own        a line of the user's own code
@@ -35,11 +35,21 @@ _MOST_STACKS = 1000  # distinct stacks kept per site while reading; the rarest g
 
 
 @dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What requests asked for, with the stalls of one site that they are the culprits of; seconds."""
+
+    name: str
+    count: int
+    total: float
+
+
+@dataclass(frozen=True, slots=True)
 class Site:
-    """Stalls of one origin. Durations are in seconds; percentiles are by nearest rank.
+    """Stalls of one origin in one phase. Durations are in seconds; percentiles are by nearest rank.
 
     `stack` is the one most often sampled, `share` its share of the site's samples; `frame` its frame of the place
-    and `blocking` its innermost one. All four are None or 0 where there are no samples.
+    and `blocking` its innermost one. All four are None or 0 where there are no samples. `endpoints` has the longest
+    total first, and not the stalls of no request that is known.
     """
 
     basis: Basis
@@ -56,6 +66,14 @@ class Site:
     stack: Stack | None = None
     share: float = 0.0
     since: float = 0.0  # when the process of that stack began to be watched, Unix seconds
+    phase: Phase = "other"
+    endpoints: tuple[Endpoint, ...] = ()
+    requests_delayed: int = 0
+
+    @property
+    def counted(self) -> bool:
+        """Whether the totals include it: what was allowed is apart, and so is what a server does before it serves."""
+        return counts(self.allowed, self.phase)
 
     @property
     def frame(self) -> Frame | None:
@@ -68,7 +86,18 @@ class Site:
         return self.stack.frame if self.stack else None
 
 
-_Key = tuple[Basis, bool, str, int, str]
+def counts(allowed: bool, phase: Phase) -> bool:
+    """Whether such stalls are part of the totals."""
+    return not allowed and phase != "startup"
+
+
+class _Key(NamedTuple):
+    basis: Basis
+    allowed: bool
+    phase: Phase
+    file: str = ""
+    line: int = 0
+    function: str = ""
 
 
 @dataclass(slots=True)
@@ -83,6 +112,8 @@ class _Tally:
     callbacks: int = 0
     single: float = 0.0  # seconds in stalls of one long callback
     running: int = 0
+    delayed: int = 0
+    endpoints: dict[str, list[float]] = field(default_factory=dict)  # count, seconds
     uncounted: int = 0  # stalls of which only the sum is known
     uncounted_seconds: float = 0.0
     longest: float = 0.0
@@ -96,7 +127,17 @@ class _Tally:
         self.callbacks += other.callbacks
         self.single += other.single
         self.running += other.running
+        self.delayed += other.delayed
+        for name, (count, seconds) in other.endpoints.items():
+            self.credit(name, count, seconds)
         self.longest = max(self.longest, other.longest)
+
+    def credit(self, endpoint: str, count: float, seconds: float) -> None:
+        if not endpoint:
+            return
+        mine = self.endpoints.setdefault(endpoint, [0, 0.0])
+        mine[0] += count
+        mine[1] += seconds
 
 
 class SiteTable:
@@ -111,13 +152,14 @@ class SiteTable:
         stack = stall.stack
         basis = _basis(stall, stack)
         place = stack.place if stack else Frame("", "")
-        key: _Key = (basis, stall.allowed, *place_key(place))
-        tally = self._tally(key)
+        tally = self._tally(_Key(basis, stall.allowed, stall.phase, *place_key(place)))
         tally.durations.append(stall.duration)
         tally.longest = max(tally.longest, stall.duration)
         tally.samples += stall.samples
         tally.callbacks += stall.callbacks
         tally.running += stall.running
+        tally.delayed += stall.requests_delayed
+        tally.credit(stall.endpoint, 1, stall.duration)
         here = 0
         for each, samples in stall.stacks:
             other = each.place
@@ -136,7 +178,7 @@ class SiteTable:
 
     def add_lost(self, count: int, seconds: float, longest: float) -> None:
         """Stalls of which only their number, their time together and the longest are known."""
-        tally = self._tally(("lost", False, "", 0, ""))
+        tally = self._tally(_Key("lost", allowed=False, phase="other"))
         tally.uncounted += count
         tally.uncounted_seconds += seconds
         tally.longest = max(tally.longest, longest)
@@ -162,10 +204,10 @@ class SiteTable:
 
     def _merged(self) -> dict[_Key, _Key]:
         """Which sites are lines of one Python loop: each but the longest of a function with the site it joins."""
-        functions: dict[tuple[Basis, bool, str, str], list[_Key]] = {}
+        functions: dict[_Key, list[_Key]] = {}
         for key in self._tallies:
-            if key[0] in ("own", "library"):
-                functions.setdefault((key[0], key[1], key[2], key[4]), []).append(key)
+            if key.basis in ("own", "library"):
+                functions.setdefault(key._replace(line=0), []).append(key)
         merged: dict[_Key, _Key] = {}
         for keys in functions.values():
             keys.sort(key=lambda key: (-sum(self._tallies[key].durations), key))
@@ -180,7 +222,7 @@ class SiteTable:
 
     def _mingle(self, one: _Key, other: _Key) -> bool:
         return all(
-            self._tallies[a].lines[b[3]] >= _MINGLED * self._tallies[a].lines.total()
+            self._tallies[a].lines[b.line] >= _MINGLED * self._tallies[a].lines.total()
             for a, b in ((one, other), (other, one))
         )
 
@@ -234,8 +276,9 @@ def _site(key: _Key, tally: _Tally) -> Site:
         default=(None, (0, 0.0)),
     )
     return Site(
-        basis=key[0],
-        allowed=key[1],
+        basis=key.basis,
+        allowed=key.allowed,
+        phase=key.phase,
         count=count,
         total=total,
         p50=percentile(ordered, 0.5),
@@ -246,10 +289,11 @@ def _site(key: _Key, tally: _Tally) -> Site:
         callbacks=tally.callbacks / len(ordered) if ordered else 0.0,
         running=tally.running,
         stack=stack,
-        share=samples / total_samples if (total_samples := _samples(tally)) else 0.0,
+        share=samples / max(1, sum(each for each, _ in tally.stacks.values())),
         since=since,
+        endpoints=tuple(
+            Endpoint(name, int(count), seconds)
+            for name, (count, seconds) in sorted(tally.endpoints.items(), key=lambda item: (-item[1][1], item[0]))
+        ),
+        requests_delayed=tally.delayed,
     )
-
-
-def _samples(tally: _Tally) -> float:
-    return sum(samples for samples, _ in tally.stacks.values())

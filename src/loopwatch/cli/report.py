@@ -6,13 +6,15 @@ from pathlib import Path
 
 import click
 
-from loopwatch.analysis.run import Run, Selection, load
+from loopwatch.analysis.run import Run, load
+from loopwatch.analysis.selection import Selection
 from loopwatch.cli.output import opened
 from loopwatch.cli.times import Duration, Moment
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
-from loopwatch.report.words import duration
+from loopwatch.report.words import counted, duration, plain
 
+_MOST_NAMED = 10  # endpoints
 _TOO_LONG = 1  # the status when a stall was longer than --max-stall
 
 
@@ -23,9 +25,10 @@ _TOO_LONG = 1  # the status when a stall was longer than --max-stall
 @click.option("--min", "least", type=Duration(), default=0.0, help="Only stalls at least so long.")
 @click.option("--since", type=Moment(), help="Only stalls since then: an ISO time, or how long ago (5m).")
 @click.option("--until", type=Moment(), help="Only stalls until then.")
+@click.option("--endpoint", metavar="GLOB", help="Only stalls caused by these endpoints, such as 'GET /items/*'.")
 @click.option("--all-frames", is_flag=True, help="Show every frame of a stack.")
 @click.option("--no-source", is_flag=True, help="Do not read source files.")
-@click.option("--max-stall", type=Duration(), help="End with status 1 if a stall is longer.")
+@click.option("--max-stall", type=Duration(), help="End with status 1 if a stall while serving is longer.")
 def command(
     runs: tuple[Path, ...],
     name: str | None,
@@ -33,6 +36,7 @@ def command(
     least: float,
     since: float | None,
     until: float | None,
+    endpoint: str | None,
     all_frames: bool,
     no_source: bool,
     max_stall: float | None,
@@ -43,15 +47,30 @@ def command(
     """
     if name is None:
         name = format_of(file) if file and file != "-" else "text"
-    run = load(find_recordings(runs), Selection(least, since, until))
+    run = load(find_recordings(runs), Selection(least, since, until, endpoint))
+    _name_endpoints(run)
     options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
     with opened(file) as out:
         reporter(name).write(run, out, options)
     return _verdict(run, max_stall)
 
 
+def _name_endpoints(run: Run) -> None:
+    """Where no endpoint is like the one that was asked for, say which there are. Not an error: it may have no stalls
+    because somebody has mended it."""
+    asked = run.selection.endpoint
+    if asked is None or any(map(run.selection.fits, run.endpoints)):
+        return
+    names = [plain(name) for name in run.endpoints[:_MOST_NAMED]]
+    if rest := run.endpoints[_MOST_NAMED:]:
+        names.append(counted(len(rest), "more", "more"))
+    there = f"those that did are {', '.join(names)}" if names else "nor is any other known to have"
+    click.echo(f"loopwatch: no endpoint like {plain(asked)!r} caused a stall; {there}", err=True)
+
+
 def _verdict(run: Run, most: float | None) -> int:
-    if most is None or run.totals.worst <= most:
+    longest = run.totals.worst_serving
+    if most is None or longest <= most:
         return 0
-    click.echo(f"loopwatch: the longest stall took {duration(run.totals.worst)}, more than {duration(most)}", err=True)
+    click.echo(f"loopwatch: the longest stall took {duration(longest)}, more than {duration(most)}", err=True)
     return _TOO_LONG

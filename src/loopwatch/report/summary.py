@@ -16,6 +16,7 @@ from loopwatch.report.text_site import SiteView
 from loopwatch.report.words import command, counted, duration, plain, share
 
 _MOST_SITES = 5
+_LEAST_ENDPOINT = 15  # cells; in less, the endpoint is left out
 _MOST_NAMED = 3  # of what might come in large numbers: processes, notes
 
 
@@ -56,10 +57,14 @@ def _lead(run: Run, whole: float) -> Text:
     if totals.stalls:
         blocked = f"blocked for {duration(totals.stalled)} ({share(totals.stalled, whole)})"
         parts += [counted(totals.stalls, "stall"), blocked, f"worst {duration(totals.worst)}"]
+        if totals.requests_delayed:
+            parts.append(f"{counted(totals.requests_delayed, 'request')} delayed")
     else:
         parts.append(f"no stall of {duration(run.threshold)} or more")
     if totals.allowed:
         parts.append(f"{totals.allowed} more allowed")
+    if totals.startup:
+        parts.append(f"{duration(totals.startup_seconds)} more at start-up")
     style = "bold red" if totals.stalls else "bold green"
     return Text.assemble(("loopwatch", "bold"), " · ", (" · ".join(parts), style))
 
@@ -74,13 +79,17 @@ def _unfinished(run: Run, view: SiteView) -> Iterator[Text]:
 
 
 def _sites(run: Run, view: SiteView) -> Iterator[Text]:
-    sites = [site for site in run.sites if not site.allowed]
+    sites = [site for site in run.sites if site.counted]
     shown = sites[:_MOST_SITES]
     figures = [f"{duration(site.total)} · {counted(site.count, 'stall')}" for site in shown]
     names = [fit(view.name(site), view.width - 8 - max(map(cell_len, figures))) for site in shown]
     column = max(map(cell_len, names), default=0)
-    for rank, (name, figure) in enumerate(zip(names, figures, strict=True), 1):
-        yield Text.assemble(f" {rank}  ", (name, "bold"), " " * (column - cell_len(name) + 3), (figure, "cyan"))
+    for rank, (site, name, figure) in enumerate(zip(shown, names, figures, strict=True), 1):
+        line = Text.assemble(f" {rank}  ", (name, "bold"), " " * (column - cell_len(name) + 3), (figure, "cyan"))
+        room = view.width - line.cell_len
+        if site.endpoints and room >= _LEAST_ENDPOINT:
+            line.append(fit(f" · {plain(site.endpoints[0].name)}", room))
+        yield line
     if rest := sites[_MOST_SITES:]:
         yield Text(f"    … and {counted(len(rest), 'more site')}, {duration(sum(site.total for site in rest))}")
 

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
+from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
 from loopwatch.report.notes import process_notes
 from loopwatch.report.protocol import Options
@@ -22,7 +23,7 @@ from loopwatch.report.text_site import SiteView
 from loopwatch.report.words import command, counted, duration, listed, number, plain, share
 
 _WIDEST = 110  # cells; longer lines are hard to read
-_LEAST_COMMAND = 20  # cells
+_LEAST = 20  # cells that a command and a place have at least
 _MOST_SITES = 20
 _SILENT = 30.0  # seconds; a stall that lasts is recorded at least every ten
 _MOST_OPEN = 10  # stalls without an end that are shown one by one
@@ -40,6 +41,20 @@ class TextReporter:
             for part in line.wrap(console, page.width, overflow="fold") or [line]:
                 part.rstrip()
                 console.print(part, soft_wrap=True)
+
+
+def _worst(run: Run) -> str:
+    """What the longest stall did, as the end of a sentence; nothing if it was the only one and held up nobody."""
+    totals = run.totals
+    longest = next((stall for stall in run.stalls if stall.counted), None)
+    if longest is not None and longest.requests_delayed and longest.duration >= totals.worst:
+        which = "the worst" if totals.stalls > 1 else "it"
+        held_up = counted(longest.requests_delayed, "request")
+        return f"; {which} held up {held_up} for up to {duration(totals.worst)}"
+    if totals.stalls == 1:
+        return ""
+    others = f", others held up {counted(totals.requests_delayed, 'request')}" if totals.requests_delayed else ""
+    return f"; the worst took {duration(totals.worst)}{others}"
 
 
 class _Console(Console):
@@ -69,7 +84,7 @@ class _Page:
             yield Text(selection, style="dim")
         yield Text()
         yield from self._sites()
-        yield from self._allowed()
+        yield from self._apart()
         yield from self._end()
 
     def _lead(self) -> Text:
@@ -84,7 +99,7 @@ class _Page:
         if thresholds:
             parts.append("threshold " + listed([duration(each) for each in sorted(thresholds)]))
         rest = f" · {' · '.join(parts)}"
-        what = fit(command(run.command) or "no command", max(_LEAST_COMMAND, self.width - len("loopwatch · " + rest)))
+        what = fit(command(run.command) or "no command", max(_LEAST, self.width - len("loopwatch · " + rest)))
         return Text.assemble(("loopwatch", "bold"), " · ", what, rest)
 
     def _open(self) -> Iterator[Text]:
@@ -97,8 +112,10 @@ class _Page:
 
     def _open_stall(self, stall: PlacedStall) -> Text:
         site = self.run.sites[stall.site]
-        call = self.source.expression(site.frame) if site.frame else ""
-        where = f"{self.view.name(site)}" + (f": {plain(call)}" if call else "")
+        call = self.view.call(site)
+        where = self.view.name(site) + (f": {call}" if call else "")
+        if stall.endpoint:
+            where += f", for {plain(stall.endpoint)}"
         if stall.state == "running":
             return Text.assemble(
                 ("■ STILL RUNNING", "bold white on red"),
@@ -129,17 +146,16 @@ class _Page:
             subject = "The loops were" if several else "The loop was"
             of_all = f"{share(totals.stalled, self.whole)}{' of their time' if several else ''}"
             stalls = counted(totals.stalls, "stall")
-            worst = f"; the worst took {duration(totals.worst)}" if totals.stalls > 1 else ""
-            return Text(
-                f"{subject} blocked for {duration(totals.stalled)} ({of_all}) in {stalls}{worst}.", style="bold"
-            )
+            text = f"{subject} blocked for {duration(totals.stalled)} ({of_all}) in {stalls}{_worst(run)}."
+            return Text(text, style="bold")
         iterations = counted(sum(loop.iterations for loop in self.loops), "iteration")
         busy = share(sum(loop.busy for loop in self.loops), self.whole)
         text = f"No iteration reached the threshold of {duration(run.threshold)}"
         if not run.selection.everything:
             text = "No stall was found in what was asked for"
-        elif totals.allowed:
-            text += " but those that are allowed"
+        elif totals.allowed or totals.startup:
+            apart = [(totals.startup, "those at start-up"), (totals.allowed, "those that are allowed")]
+            text += f" but {listed([what for count, what in apart if count])}"
         seconds = f"{duration(self.whole)}{f' in {len(self.loops)} loops' if several else ''}"
         return Text(f"{text}: {iterations} in {seconds}, busy {busy} of the time.", style="bold green")
 
@@ -148,6 +164,8 @@ class _Page:
         parts = []
         if selection.least:
             parts.append(f"of at least {duration(selection.least)}")
+        if selection.endpoint is not None:
+            parts.append(f"caused by {plain(selection.endpoint)}")
         if selection.since is not None:
             parts.append(f"since {_moment(selection.since)}")
         if selection.until is not None:
@@ -155,7 +173,7 @@ class _Page:
         return f"Only stalls {' '.join(parts)} are counted." if parts else ""
 
     def _sites(self) -> Iterator[Text]:
-        sites = [site for site in self.run.sites if not site.allowed]
+        sites = [site for site in self.run.sites if site.counted]
         for rank, site in enumerate(sites[:_MOST_SITES], 1):
             yield from self.view.lines(rank, site)
             yield Text()
@@ -164,19 +182,35 @@ class _Page:
             yield Text(f"… and {counted(len(rest), 'more site')} with {took} together: loopwatch report -f json")
             yield Text()
 
-    def _allowed(self) -> Iterator[Text]:
-        sites = [site for site in self.run.sites if site.allowed]
+    def _apart(self) -> Iterator[Text]:
+        """The stalls that no total includes."""
+        totals = self.run.totals
+        startup = [site for site in self.run.sites if site.phase == "startup" and not site.allowed]
+        allowed = [site for site in self.run.sites if site.allowed]
+        yield from self._group("Start-up", startup, totals.startup, totals.startup_seconds)
+        yield from self._group("Allowed", allowed, totals.allowed, totals.allowed_seconds)
+
+    def _group(self, title: str, sites: list[Site], count: int, seconds: float) -> Iterator[Text]:
         if not sites:
             return
-        totals = self.run.totals
-        took = f"{counted(totals.allowed, 'stall')}, {duration(totals.allowed_seconds)}"
-        yield Text(f"Allowed (not counted above): {took}", style="bold")
+        title = f"{title} (not counted above):"
+        if count == 1:
+            yield Text.assemble((title, "bold"), f" {duration(seconds)} in {fit(self._place(sites[0]), self.width)}")
+            yield Text()
+            return
+        yield Text(f"{title} {counted(count, 'stall')}, {duration(seconds)}", style="bold")
         for site in sites[:_MOST_SITES]:
             figures = f"{duration(site.total)} · {counted(site.count, 'stall')} · worst {duration(site.longest)}"
-            yield Text(f"    {self.view.name(site)} · {figures}")
+            place = fit(self._place(site), max(_LEAST, self.width - len(f"     · {figures}")))
+            yield Text(f"    {place} · {figures}")
         if rest := sites[_MOST_SITES:]:
             yield Text(f"    … and {counted(len(rest), 'more site')}")
         yield Text()
+
+    def _place(self, site: Site) -> str:
+        """``app/main.py:12 lifespan → joblib.load("model.bin")``"""
+        call = self.view.call(site)
+        return self.view.name(site) + (f" → {call}" if call else "")
 
     def _end(self) -> Iterator[Text]:
         """What is worth knowing about the processes and the recording, by far most often nothing."""
@@ -213,6 +247,9 @@ class _Page:
             )
         if lost := self.run.totals.lost:
             yield Text(f"Of {counted(lost, 'stall')} only the time is known, not the line.", style="yellow")
+        if untracked := self.run.totals.requests_untracked:
+            what = f"{counted(untracked, 'request')} of {number(self.run.totals.requests)}"
+            yield Text(f"{what} came while too many were in flight: stalls are not put down to them.", style="yellow")
         notes: dict[str, list[int]] = {}
         for each in self.run.processes:
             for note in process_notes(each.process):

@@ -17,6 +17,7 @@ from loopwatch.report.snippet import fit, snippet
 from loopwatch.report.words import counted, duration, number, plain, share
 
 _INDENT = "    "
+_MOST_ENDPOINTS = 2
 _NO_PLACE = {
     "unsampled": "no sample: the watchdog got no CPU in time, or stacks are off",
     "unknown": "the stacks of these are not in the recording",
@@ -78,7 +79,11 @@ class SiteView:
         else:
             yield Text(fit(name, self.width), style="bold")
             yield Text(fit(_INDENT + figures, self.width), style="cyan")
+        if requests := self.requests(site):
+            yield Text(fit(_INDENT + requests, self.width))
         extra = []
+        if site.phase == "shutdown":
+            extra.append("while shutting down")
         if site.shape == "pile-up":
             extra.append(f"a pile of short callbacks, {number(round(site.callbacks))} per stall")
         if site.running:
@@ -86,6 +91,19 @@ class SiteView:
             extra.append(f"{how_many}still running")
         if extra:
             yield Text(fit(_INDENT + " · ".join(extra), self.width), style="bold red" if site.running else "")
+
+    def requests(self, site: Site) -> str:
+        """Whose stalls they are and who had to wait: ``GET /predict/{id} · 214 requests delayed``; empty where nothing
+        is known."""
+        delayed = f"{counted(site.requests_delayed, 'request')} delayed" if site.requests_delayed else ""
+        names = ", ".join(plain(each.name) for each in site.endpoints[:_MOST_ENDPOINTS])
+        rest = f" + {number(len(more))} more" if (more := site.endpoints[_MOST_ENDPOINTS:]) else ""
+        room = self.width - len(_INDENT) - cell_len(rest) - (cell_len(delayed) + 3 if delayed else 0)
+        return " · ".join(filter(None, [fit(names, room) + rest, delayed]))
+
+    def call(self, site: Site) -> str:
+        """The call that blocks, as the source has it: ``joblib.load("model.bin")``; empty where that is not there."""
+        return plain(self.source.expression(site.frame)) if site.frame else ""
 
     def _figures(self, site: Site) -> str:
         total = f"{duration(site.total)} ({share(site.total, self.whole)})"

@@ -1,0 +1,62 @@
+"""Stalls counted: of one loop, or of a whole run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from loopwatch.analysis.sites import counts
+from loopwatch.model import Stall
+
+
+@dataclass(slots=True)
+class Count:
+    """How many stalls there were and how long they took, seconds. Each is in one of the first three groups."""
+
+    stalls: int = 0
+    stalled: float = 0.0
+    worst: float = 0.0
+    worst_serving: float = 0.0  # without those at shutdown
+    requests_delayed: int = 0
+    allowed: int = 0
+    allowed_seconds: float = 0.0
+    startup: int = 0
+    startup_seconds: float = 0.0
+    recorded: int = 0  # all that have ended, whether they count or not
+    recorded_seconds: float = 0.0
+    recorded_worst: float = 0.0
+    samples: int = 0
+    torn: int = 0
+    unsampled: int = 0
+    beyond: float = 0.0  # seconds that a running stall has lasted since its newest record
+
+    def add(self, stall: Stall, taken: bool) -> None:
+        """Add a stall; `taken` is whether it was asked for."""
+        self.samples += stall.samples
+        self.torn += stall.torn
+        self.unsampled += not stall.samples
+        if stall.state in ("ended", "cut"):
+            self.recorded += 1
+            self.recorded_seconds += stall.duration
+            self.recorded_worst = max(self.recorded_worst, stall.duration)
+        if not taken:
+            return
+        if counts(stall.allowed, stall.phase):
+            self.stalls += 1
+            self.stalled += stall.duration
+            self.worst = max(self.worst, stall.duration)
+            if stall.phase != "shutdown":
+                self.worst_serving = max(self.worst_serving, stall.duration)
+            self.requests_delayed += stall.requests_delayed
+        elif stall.allowed:
+            self.allowed += 1
+            self.allowed_seconds += stall.duration
+        else:
+            self.startup += 1
+            self.startup_seconds += stall.duration
+
+    def add_lost(self, stalls: int, seconds: float, longest: float) -> None:
+        """Add stalls of which no more is known than this. When they were is not known: they count."""
+        self.stalls += stalls
+        self.stalled += seconds
+        self.worst = max(self.worst, longest)
+        self.worst_serving = max(self.worst_serving, longest)
