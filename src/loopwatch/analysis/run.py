@@ -77,6 +77,7 @@ class Totals:
     allowed: int = 0
     allowed_seconds: float = 0.0
     lost: int = 0  # of the stalls: those that only the counters know of
+    unplaced: int = 0  # the same, not of the stalls: whether a selection takes them cannot be told
     dropped: int = 0  # records that could not be written
 
 
@@ -167,6 +168,7 @@ class _Reader:
     total: _Count = field(default_factory=_Count)
     taken: int = 0
     lost: int = 0
+    unplaced: int = 0
     skipped: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
@@ -234,11 +236,12 @@ class _Reader:
                 allowed=total.allowed,
                 allowed_seconds=total.allowed_seconds,
                 lost=self.lost,
+                unplaced=self.unplaced,
                 dropped=sum(process.damage.dropped for process, _, _ in self.processes),
             ),
             sites=tuple(sites),
             stalls=tuple(replace(stall, site=places[stall.site]) for stall in stalls),
-            stalls_omitted=self.taken - len(stalls) + self.lost,
+            stalls_omitted=self.taken - len(stalls) + self.lost + self.unplaced,
             selection=self.selection,
             skipped=tuple(self.skipped),
         )
@@ -270,7 +273,9 @@ class _Reader:
         """A loop with its stalls counted, and those found that its counters know of but that are not recorded."""
         stalls, stalled, worst = count.stalls, count.stalled, count.worst
         missing = loop.stalls - count.recorded
-        if missing > 0 and self.selection.everything:
+        if missing > 0 and not self.selection.everything:
+            self.unplaced += missing
+        elif missing > 0:
             seconds = max(0.0, loop.stalled - count.recorded_seconds)
             longest = loop.worst if loop.worst > count.recorded_worst else min(seconds, count.recorded_worst)
             self.sites.add_lost(missing, seconds, longest)

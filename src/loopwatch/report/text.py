@@ -213,6 +213,8 @@ class _Page:
             )
         if lost := self.run.totals.lost:
             yield Text(f"Of {counted(lost, 'stall')} only the time is known, not the line.", style="yellow")
+        if unplaced := self.run.totals.unplaced:
+            yield Text(f"{counted(unplaced, 'stall')} without a record, at times unknown: left out.", style="yellow")
         notes: dict[str, list[int]] = {}
         for each in self.run.processes:
             for note in process_notes(each.process):
