@@ -9,14 +9,43 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* A file system of `bytes` in the folder "disk", seen by this process only. */
+static void write_file(const char *path, const char *text)
+{
+    int file = open(path, O_WRONLY);
+
+    if (file < 0 || write(file, text, strlen(text)) < 0) {
+        SKIP("no user can be mapped here");
+    }
+    close(file);
+}
+
+/* Mount points of our own: root may just have them, others in a user namespace, where they must be
+   somebody. */
+static int leave_mounts(void)
+{
+    char map[64];
+    uid_t user = geteuid();
+    gid_t group = getegid();
+
+    if (user == 0) {
+        return unshare(CLONE_NEWNS);
+    }
+    if (unshare(CLONE_NEWNS | CLONE_NEWUSER) != 0) {
+        return -1;
+    }
+    snprintf(map, sizeof map, "%u %u 1", user, user);
+    write_file("/proc/self/uid_map", map);
+    write_file("/proc/self/setgroups", "deny");
+    snprintf(map, sizeof map, "%u %u 1", group, group);
+    write_file("/proc/self/gid_map", map);
+    return 0;
+}
+
+/* A file system with these options in the folder "disk", seen by this process only. */
 static void mount_disk(const char *options)
 {
-    uid_t user = geteuid();
-
-    if (unshare(CLONE_NEWNS | (user == 0 ? 0 : CLONE_NEWUSER)) != 0 ||
-        mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 || mkdir("disk", 0700) != 0 ||
-        mount("none", "disk", "tmpfs", 0, options) != 0) {
+    if (leave_mounts() != 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mkdir("disk", 0700) != 0 || mount("none", "disk", "tmpfs", 0, options) != 0) {
         SKIP("no file system can be mounted here");
     }
 }
