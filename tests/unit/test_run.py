@@ -145,6 +145,16 @@ def test_a_foreign_file_beside_a_recording_is_left_out_and_named(tmp_path: Path)
     assert read(tmp_path).skipped == (foreign,)
 
 
+def test_a_file_that_cannot_be_read_is_an_error_by_itself_and_named_beside_others(tmp_path: Path) -> None:
+    (tmp_path / f"7-{UNIX // MS}.jsonl").mkdir()  # as good as one without permission, and root cannot read it either
+    with pytest.raises(RecordingError, match=r"cannot be read \(7-\d+.jsonl: Is a directory\)"):
+        read(tmp_path)
+    watched().write(tmp_path)
+    run = read(tmp_path)
+    assert [each.process.pid for each in run.processes] == [4711]
+    assert run.unreadable == (f"7-{UNIX // MS}.jsonl: Is a directory",)
+
+
 def test_is_running() -> None:
     now = time.time()
     me = Process(os.getpid(), started=now, executable=sys.executable, command=("x", "no", "such", "command"))

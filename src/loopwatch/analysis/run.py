@@ -100,6 +100,7 @@ class Run:
     stalls_omitted: int
     selection: Selection
     skipped: tuple[Path, ...] = ()  # files in the recording's folder that are none
+    unreadable: tuple[str, ...] = ()  # files of which nothing could be read, each with the reason
 
 
 def load(
@@ -184,8 +185,9 @@ class _Reader:
                 counts.setdefault(stall.loop, _Count()).beyond += stall.duration - recorded.duration
             self._add(stall, decoder.header, counts.setdefault(stall.loop, _Count()))
         process = decoder.process
-        if decoder.unreadable:
+        if decoder.unreadable and not decoder.records:
             self.unreadable.append(decoder.unreadable)
+            return
         if not decoder.records and not files.pid:
             self.skipped += files.parts
             return
@@ -244,6 +246,7 @@ class _Reader:
             stalls_omitted=self.taken - len(stalls) + self.lost + self.unplaced,
             selection=self.selection,
             skipped=tuple(self.skipped),
+            unreadable=tuple(self.unreadable),
         )
 
     def _unfinished(self, stall: Stall, running: bool) -> Stall:

@@ -222,6 +222,8 @@ class _Page:
         for note, pids in notes.items():
             who = f"pid {listed([str(pid) for pid in pids])}" if len(pids) < 5 else f"{len(pids)} processes"
             yield Text(f"Note on {who}: {plain(note)}.", style="yellow")
+        for reason in self.run.unreadable:
+            yield Text(f"Left out, since it cannot be read: {plain(reason)}.", style="yellow")
         for path in self.run.skipped:
             yield Text(f"Left out: {plain(str(path))} is not a loopwatch recording.", style="yellow")
 
