@@ -14,7 +14,7 @@ enum {
     PADS_B = 3,
     PADS_C = 31, /* most pieces of padding before B and C, both 2^n - 1 */
     PIECES_PER_FRAME = 3 + 1 + LW_PROOF_PIECES,
-    BYTES_PER_FRAME = 3 * (LW_FRAME_BYTES + SPAN_GAP) + 2 * LW_PROOF_BYTES,
+    BYTES_PER_FRAME = 4 * (LW_FRAME_BYTES + SPAN_GAP) + 2 * LW_PROOF_BYTES,
     PIECES_FIXED = 2 + LW_CURRENT_PIECES + PADS_B + PADS_C,
     BYTES_FIXED = 2 * LW_CONTEXT_BYTES + LW_CURRENT_BYTES + (PADS_B + PADS_C) * PAD_PIECE,
 };
@@ -271,7 +271,7 @@ static void ask_padding(lw_sampler *sampler, script *script, uint32_t most)
         ask(script, (uintptr_t)sampler->padding, PAD_PIECE);
 }
 
-/* What is known of the link's code now: it must be older than the gather. */
+/* What is known of the link's code; NULL: nothing. What is known now is older than the next gather. */
 static const lw_known_code *known_of(const lw_link *link)
 {
     return link->known.address == 0 ? NULL : &link->known;
@@ -285,27 +285,24 @@ static void refresh_known(const lw_sampler *sampler, lw_link *link, bool shim)
     link->known = known == NULL ? (lw_known_code){0} : *known;
 }
 
-static void ask_codes_before(lw_sampler *sampler, lw_chain *chain, script *script)
+static void ask_codes_before(lw_sampler *sampler, const lw_chain *chain, script *script)
 {
     lw_piece pieces[1];
     for (size_t i = 0; i < chain->count; i++) {
-        evidence *seen = &sampler->evidence[i];
-        lw_link *link = &chain->links[i];
-        seen->shim = lw_frame_is_shim(&link->frame);
-        refresh_known(sampler, link, seen->shim);
-        if (!seen->shim)
-            seen->before = ask_pieces(script, pieces, lw_code_before_pieces(link->frame.code, pieces));
+        const lw_raw_frame *frame = &chain->links[i].frame;
+        if (!lw_frame_is_shim(frame))
+            sampler->evidence[i].before =
+                ask_pieces(script, pieces, lw_code_before_pieces(frame->code, pieces));
     }
 }
 
-static void ask_proofs(lw_sampler *sampler, const lw_chain *chain, script *script)
+static void ask_proofs(lw_sampler *sampler, const lw_chain *chain, size_t first, script *script)
 {
     lw_piece pieces[LW_PROOF_PIECES];
-    for (size_t i = 0; i < chain->count; i++) {
-        evidence *seen = &sampler->evidence[i];
+    for (size_t i = first; i < chain->count; i++) {
         const lw_link *link = &chain->links[i];
-        if (!seen->shim)
-            seen->proof =
+        if (!sampler->evidence[i].shim)
+            sampler->evidence[i].proof =
                 ask_pieces(script, pieces, lw_code_proof_pieces(known_of(link), link->frame.code, pieces));
     }
 }
@@ -381,7 +378,6 @@ static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chai
     ask_padding(sampler, out, PADS_C);
     ask_frames(sampler, chain, out, PASS_C);
     out->context_after = ask_pieces(out, &context, 1);
-    ask_proofs(sampler, chain, out);
     return lw_memory_read(sampler->memory, out->pieces, out->count, sampler->bytes);
 }
 
@@ -426,60 +422,73 @@ static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const 
     return true;
 }
 
-/* One more look at the frames, a random moment later. */
-static bool frames_stay(lw_sampler *sampler, const lw_chain *chain, size_t first)
+/* Learn the codes that are not known. LW_FAULT: some were learnt, gather again. LW_TORN: one cannot be read.
+   LW_FULL and LW_NO_MEMORY pass through. */
+static lw_status learn_codes(lw_sampler *sampler, const lw_chain *chain, size_t first)
+{
+    lw_status verdict = LW_OK;
+    for (size_t i = first; i < chain->count; i++) {
+        const lw_link *link = &chain->links[i];
+        if (sampler->evidence[i].shim || known_of(link) != NULL)
+            continue;
+        lw_status status = lw_codes_learn(sampler->codes, sampler->memory, link->frame.code);
+        if (status != LW_OK)
+            return status == LW_FAULT ? LW_TORN : status;
+        verdict = LW_FAULT;
+    }
+    return verdict;
+}
+
+/* The codes that were found in the frames, and what is known of them. As learn_codes; LW_TORN also when another code
+   was asked for beforehand, where that matters. */
+static lw_status find_codes(lw_sampler *sampler, lw_chain *chain, size_t first)
+{
+    bool surprise = false;
+    for (size_t i = first; i < chain->count; i++) {
+        evidence *seen = &sampler->evidence[i];
+        lw_link *link = &chain->links[i];
+        lw_piece unused[1];
+        seen->shim = lw_frame_is_shim(&seen->frame);
+        if (seen->frame.code != link->frame.code || seen->shim != lw_frame_is_shim(&link->frame)) {
+            *link = (lw_link){.frame = seen->frame, .stack = LW_NONE};
+            surprise |= !seen->shim && lw_code_before_pieces(link->frame.code, unused) > 0;
+        }
+        refresh_known(sampler, link, seen->shim);
+    }
+    return surprise ? LW_TORN : learn_codes(sampler, chain, first);
+}
+
+/* One more look at the frames, a random moment later, and then at the codes. */
+static lw_status look_again(lw_sampler *sampler, lw_chain *chain, size_t first, const script *before)
 {
     for (volatile uint32_t spin = random_below(sampler, 255); spin > 0; spin--)
         ;
-    script later = {.pieces = sampler->pieces};
+    script later = {.pieces = sampler->pieces, .size = before->size};
     ask_frames(sampler, chain, &later, PASS_LATER);
-    /* The verdict on the codes has been given: what was gathered before is not needed any more. */
-    if (lw_memory_read(sampler->memory, later.pieces, later.count, sampler->bytes) != LW_OK)
-        return false;
+    ask_proofs(sampler, chain, first, &later);
+    char *bytes = sampler->bytes;
+    lw_status status = lw_memory_read(sampler->memory, later.pieces, later.count, bytes + before->size);
+    if (status != LW_OK)
+        return status == LW_FAULT ? LW_TORN : status;
     for (size_t i = first; i < chain->count; i++) {
         lw_raw_frame again;
         const evidence *seen = &sampler->evidence[i];
-        lw_frame_decode(sampler->bytes + seen->later, chain->links[i].frame.address, &again);
+        lw_frame_decode(bytes + seen->later, chain->links[i].frame.address, &again);
         if (!same_frame(&seen->frame, &again, i == first))
-            return false;
+            return LW_TORN;
     }
-    return true;
-}
-
-/* Whether every frame's code is a known one that is still there. LW_FULL and LW_NO_MEMORY pass through; LW_FAULT:
-   some had to be learnt, gather again. */
-static lw_status prove_codes(lw_sampler *sampler, lw_chain *chain, size_t first)
-{
-    size_t unknown = 0;
     for (size_t i = first; i < chain->count; i++) {
         const evidence *seen = &sampler->evidence[i];
         lw_link *link = &chain->links[i];
-        bool shim = lw_frame_is_shim(&seen->frame);
-        if (shim != seen->shim || (!shim && seen->frame.code != link->frame.code)) {
-            *link = (lw_link){.frame = seen->frame, .stack = LW_NONE};
-            return LW_TORN; /* another function runs in this very frame: ask for its code next time */
-        }
-        if (shim)
+        if (seen->shim)
             continue;
-        const char *bytes = sampler->bytes;
-        lw_status status = lw_code_prove(known_of(link), bytes + seen->before, bytes + seen->proof);
+        status = lw_code_prove(known_of(link), bytes + seen->before, bytes + seen->proof);
         if (status == LW_TORN)
             return LW_TORN;
-        if (status != LW_OK) {
-            link->known.address = 0;
-            unknown++;
-        }
-    }
-    if (unknown == 0)
-        return LW_OK;
-    for (size_t i = first; i < chain->count; i++) {
-        if (sampler->evidence[i].shim || known_of(&chain->links[i]) != NULL)
-            continue;
-        lw_status status = lw_codes_learn(sampler->codes, sampler->memory, chain->links[i].frame.code);
         if (status != LW_OK)
-            return status == LW_FAULT ? LW_TORN : status;
+            link->known.address = 0; /* another one has its address now */
     }
-    return LW_FAULT;
+    return learn_codes(sampler, chain, first);
 }
 
 /* ---- from frames to a number ---- */
@@ -559,6 +568,7 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     if (memcmp(sampler->bytes + script.context_before, sampler->bytes + script.context_after,
                LW_CONTEXT_BYTES) != 0)
         return LW_TORN;
+    lw_thread_context_decode(sampler->bytes + script.context_before, &chain->context, &chain->version);
     uintptr_t current;
     if (lw_current_frame_decode(sampler->bytes + script.current, chain->hint, &current) != LW_OK) {
         learn_chain(sampler, view, chain);
@@ -575,12 +585,11 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
             mend_chain(sampler, view, chain, first, broken);
         return LW_TORN;
     }
-    status = prove_codes(sampler, chain, first);
+    status = find_codes(sampler, chain, first);
+    if (status == LW_OK)
+        status = look_again(sampler, chain, first, &script);
     if (status != LW_OK)
         return status;
-    lw_thread_context_decode(sampler->bytes + script.context_before, &chain->context, &chain->version);
-    if (!frames_stay(sampler, chain, first))
-        return LW_TORN;
     return intern_chain(sampler, view, chain, first, stack);
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import sys
 
 import pytest
@@ -10,9 +11,9 @@ from benchmarks.accuracy import Match, watch
 from benchmarks.known_stalls import SCENARIOS
 
 LOOPS = ["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(sys.platform == "win32", reason="no uvloop"))]
-# Around what a scenario measures lie the loop's own work and, on a busy machine, other programs.
 CLOCK_MS = 0.1
-NOISE_MS = 60.0
+# Around what a scenario measures lies the loop's own work; on a busy machine some have other programs there too.
+USUAL_MS = 5.0
 
 
 @pytest.fixture(scope="module", params=LOOPS)
@@ -31,8 +32,9 @@ def test_every_stall_is_recorded(matches: list[Match]) -> None:
 
 def test_durations(matches: list[Match]) -> None:
     """The iteration contains what the program measured, so it is never shorter."""
-    wrong = [match for match in matches if not -CLOCK_MS <= (match.error_ms or 0) <= NOISE_MS]
-    assert wrong == []
+    errors = [match.error_ms for match in matches if match.error_ms is not None]
+    assert min(errors) >= -CLOCK_MS
+    assert statistics.median(errors) <= USUAL_MS
 
 
 def test_own_lines(matches: list[Match]) -> None:

@@ -9,7 +9,10 @@ import pytest
 
 from tests.native.native import Toolchain, cases
 
-PROGRAMS = ["test_intern", "test_json", "test_memory", "test_import_slot", "test_alarm", "test_thread", "test_file"]
+PROGRAMS = [
+    *("test_intern", "test_json", "test_loop", "test_stall", "test_memory", "test_import_slot"),
+    *("test_alarm", "test_thread", "test_file"),
+]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from tests.native.native import Toolchain, cases
 
 Record = dict[str, Any]
 
+PROGRAM_OF = {case: p for p in ("test_recorder", "test_recorder_disk", "test_recorder_queue") for case in cases(p)}
 FORMAT = Path(__file__).parents[2] / "docs" / "recording.md"
 
 
@@ -104,7 +105,7 @@ def run(toolchain: Toolchain, tmp_path: Path) -> Any:
     """Run a case and read what it left: the parts in their order, then the queue."""
 
     def run_case(case: str) -> list[StrictReader]:
-        toolchain.run("test_recorder", case, tmp_path)
+        toolchain.run(PROGRAM_OF[case], case, tmp_path)
         paths = [path for path in tmp_path.glob("*.jsonl") if path.stat().st_size]
         paths.sort(key=lambda path: (path.name == "queue.jsonl", part_number(path)))
         return [StrictReader(path) for path in paths]
@@ -124,7 +125,7 @@ TORN = {"a_disk_that_is_full_at_the_next_part": 1, "a_limit_to_the_size_of_files
 NO_FILE = {"a_folder_that_is_not_there", "a_disk_without_room_for_the_header"}
 
 
-@pytest.mark.parametrize("case", [case for case in cases("test_recorder") if case not in DETAILED])
+@pytest.mark.parametrize("case", [case for case in PROGRAM_OF if case not in DETAILED])
 def test_case(run: Any, case: str) -> None:
     readers = run(case)
     assert (not readers) == (case in NO_FILE)

@@ -132,6 +132,7 @@ SCHEMA = members(
         )
     ),
     stalls_omitted=COUNT,
+    files_left_out=items(TEXT),
 )
 
 

@@ -78,7 +78,8 @@ def test_selection(tmp_path: Path) -> None:
 
     def lengths(selection: Selection) -> list[int]:
         run = read(tmp_path, selection)
-        assert run.totals.lost == 0
+        assert (run.totals.lost, run.totals.unplaced) == (0, 6)  # nobody knows when these were
+        assert run.stalls_omitted == 6
         return [round(stall.duration * 1e3) for stall in run.stalls]
 
     assert lengths(Selection(least=0.030)) == [60, 30]
@@ -143,6 +144,16 @@ def test_a_foreign_file_beside_a_recording_is_left_out_and_named(tmp_path: Path)
     foreign = tmp_path / "log.jsonl"
     foreign.write_text('{"level": "info"}\n')
     assert read(tmp_path).skipped == (foreign,)
+
+
+def test_a_file_that_cannot_be_read_is_an_error_by_itself_and_named_beside_others(tmp_path: Path) -> None:
+    (tmp_path / f"7-{UNIX // MS}.jsonl").mkdir()  # as good as one without permission, and root cannot read it either
+    with pytest.raises(RecordingError, match=r"cannot be read \(7-\d+.jsonl: Is a directory\)"):
+        read(tmp_path)
+    watched().write(tmp_path)
+    run = read(tmp_path)
+    assert [each.process.pid for each in run.processes] == [4711]
+    assert run.unreadable == (f"7-{UNIX // MS}.jsonl: Is a directory",)
 
 
 def test_is_running() -> None:

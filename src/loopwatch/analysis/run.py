@@ -72,6 +72,7 @@ class Totals:
     requests_untracked: int = 0
     requests_delayed: int = 0  # once for each stall that they had to wait for
     lost: int = 0  # of the stalls: those that only the counters know of
+    unplaced: int = 0  # the same, not of the stalls: whether a selection takes them cannot be told
     dropped: int = 0  # records that could not be written
 
 
@@ -95,6 +96,7 @@ class Run:
     selection: Selection
     endpoints: tuple[str, ...] = ()  # of the culprits of all stalls, whatever was selected
     skipped: tuple[Path, ...] = ()  # files in the recording's folder that are none
+    unreadable: tuple[str, ...] = ()  # files of which nothing could be read, each with the reason
 
 
 def load(
@@ -130,6 +132,7 @@ class _Reader:
     taken: int = 0
     lost: int = 0
     endpoints: set[str] = field(default_factory=set)
+    unplaced: int = 0
     skipped: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
@@ -145,8 +148,9 @@ class _Reader:
                 counts.setdefault(stall.loop, Count()).beyond += stall.duration - recorded.duration
             self._add(stall, decoder.header, counts.setdefault(stall.loop, Count()))
         process = decoder.process
-        if decoder.unreadable:
+        if decoder.unreadable and not decoder.records:
             self.unreadable.append(decoder.unreadable)
+            return
         if not decoder.records and not files.pid:
             self.skipped += files.parts
             return
@@ -203,14 +207,16 @@ class _Reader:
                 requests_untracked=sum(loop.requests_untracked for _, _, loops in self.processes for loop in loops),
                 requests_delayed=total.requests_delayed,
                 lost=self.lost,
+                unplaced=self.unplaced,
                 dropped=sum(process.damage.dropped for process, _, _ in self.processes),
             ),
             sites=tuple(sites),
             stalls=tuple(replace(stall, site=places[stall.site]) for stall in stalls),
-            stalls_omitted=self.taken - len(stalls) + self.lost,
+            stalls_omitted=self.taken - len(stalls) + self.lost + self.unplaced,
             selection=self.selection,
             endpoints=tuple(sorted(self.endpoints)),
             skipped=tuple(self.skipped),
+            unreadable=tuple(self.unreadable),
         )
 
     def _unfinished(self, stall: Stall, running: bool) -> Stall:
@@ -253,7 +259,9 @@ class _Reader:
         """A loop with its stalls counted, and those found that its counters know of but that are not recorded."""
         stalls, stalled, worst = count.stalls, count.stalled, count.worst
         missing = loop.stalls - count.recorded
-        if missing > 0 and self.selection.everything:
+        if missing > 0 and not self.selection.everything:
+            self.unplaced += missing
+        elif missing > 0:
             seconds = max(0.0, loop.stalled - count.recorded_seconds)
             longest = loop.worst if loop.worst > count.recorded_worst else min(seconds, count.recorded_worst)
             self.sites.add_lost(missing, seconds, longest)

@@ -37,6 +37,7 @@ class JsonReporter:
             ("sites", (_site(site, run, source) for site in run.sites)),
             ("stalls", (_stall(stall) for stall in run.stalls)),
             ("stalls_omitted", run.stalls_omitted),
+            ("files_left_out", [*map(str, run.skipped), *run.unreadable]),
         ]
         lead = "{"
         for key, value in parts:
@@ -49,7 +50,7 @@ class JsonReporter:
         out.write("}\n")
 
 
-def _write_list(items: Iterable[dict[str, Any]], out: TextIO) -> None:
+def _write_list(items: Iterable[object], out: TextIO) -> None:
     lead = "["
     for item in items:
         out.write(f"{lead}\n  {json.dumps(item)}")

@@ -26,16 +26,16 @@ def snippet(excerpt: Excerpt, width: int, indent: str = "    ") -> Iterator[Text
     shift = _common_indent(excerpt.lines)
     for number, line in zip(excerpt.numbers, excerpt.lines, strict=True):
         here = number == excerpt.at
-        head = Text(f"{indent}{'▶' if here else ' '} {number:>{digits}} │ ", style="bold red" if here else "dim")
+        head = f"{indent}{'▶' if here else ' '} {number:>{digits}} │ "
         if not here:
-            yield head.append(fit(_expand(line)[shift:], room), style="dim").copy()
+            yield Text(head + fit(_expand(line)[shift:], room), style="dim")
             continue
         text = _expand(line)
         begin, end = (max(shift, len(_expand(line[:at]))) - shift for at in (excerpt.begin, excerpt.end))
         text, begin, end = _window(text[shift:], begin, end, room)
         shown = Text(fit(text, room))
         shown.stylize("bold", begin, end)
-        yield head + shown
+        yield Text.assemble((head, "bold red"), shown)
         carets = cell_len(text[begin:end])
         before = cell_len(text[:begin])
         if carets and before < room:

@@ -250,6 +250,8 @@ class _Page:
         if untracked := self.run.totals.requests_untracked:
             what = f"{counted(untracked, 'request')} of {number(self.run.totals.requests)}"
             yield Text(f"{what} came while too many were in flight: stalls are not put down to them.", style="yellow")
+        if unplaced := self.run.totals.unplaced:
+            yield Text(f"{counted(unplaced, 'stall')} without a record, at times unknown: left out.", style="yellow")
         notes: dict[str, list[int]] = {}
         for each in self.run.processes:
             for note in process_notes(each.process):
@@ -257,6 +259,8 @@ class _Page:
         for note, pids in notes.items():
             who = f"pid {listed([str(pid) for pid in pids])}" if len(pids) < 5 else f"{len(pids)} processes"
             yield Text(f"Note on {who}: {plain(note)}.", style="yellow")
+        for reason in self.run.unreadable:
+            yield Text(f"Left out, since it cannot be read: {plain(reason)}.", style="yellow")
         for path in self.run.skipped:
             yield Text(f"Left out: {plain(str(path))} is not a loopwatch recording.", style="yellow")
 

@@ -1,0 +1,144 @@
+/* The marks of one loop, driven by hand: no poll, no thread, times and context versions are numbers. */
+#include "check.h"
+
+#include "loop.h"
+
+enum { MS = 1000000 };
+
+static uint64_t version;
+static lw_bell bell;
+
+/* A loop whose first iteration starts at `now`. The bell counts as armed: nobody is to be woken here. */
+static lw_loop_marks *begin(uint64_t now)
+{
+    lw_loop_marks *marks = calloc(1, sizeof *marks);
+
+    bell.armed = true;
+    version = 100;
+    marks->threshold_ns = 10 * MS;
+    marks->context_version = &version;
+    marks->bell = &bell;
+    lw_loop_poll_returned(marks, now);
+    return marks;
+}
+
+static lw_iteration taken(lw_loop_marks *marks)
+{
+    lw_iteration iteration = {0};
+
+    CHECK(lw_loop_take_finished(marks, &iteration));
+    return iteration;
+}
+
+CASE(only_long_iterations_are_kept_with_exact_times)
+{
+    lw_iteration none;
+    lw_loop_marks *marks = begin(1000);
+
+    lw_loop_poll_entered(marks, 1000 + 10 * MS - 1);
+    CHECK(!lw_loop_take_finished(marks, &none));
+    lw_loop_poll_returned(marks, 50 * MS);
+    lw_loop_poll_entered(marks, 60 * MS);
+    lw_iteration stall = taken(marks);
+    CHECK_EQUAL(stall.number, 2);
+    CHECK_EQUAL(stall.start_ns, 50 * MS);
+    CHECK_EQUAL(stall.end_ns, 60 * MS);
+    CHECK(!stall.allowed);
+    CHECK(!lw_loop_take_finished(marks, &none));
+    CHECK_EQUAL(marks->counters.iterations, 2);
+    CHECK_EQUAL(marks->counters.busy_ns, 20 * MS - 1);
+    CHECK_EQUAL(marks->counters.longest_ns, 10 * MS);
+    CHECK_EQUAL(marks->counters.stalls, 1);
+    free(marks);
+}
+
+CASE(callbacks_are_half_the_context_switches)
+{
+    lw_loop_marks *marks = begin(0);
+
+    version += 2 * 7;
+    lw_loop_poll_entered(marks, 20 * MS);
+    CHECK_EQUAL(taken(marks).callbacks, 7);
+    marks->contexts_extra = 1; /* as uvloop has it */
+    lw_loop_poll_returned(marks, 30 * MS);
+    version += 2 * 7;
+    CHECK_EQUAL(lw_loop_callbacks(marks, version), 6);
+    CHECK_EQUAL(lw_loop_callbacks(marks, version + 1), 7); /* inside one */
+    free(marks);
+}
+
+CASE(what_the_ring_cannot_hold_is_counted)
+{
+    lw_iteration iteration;
+    lw_loop_marks *marks = begin(0);
+    uint64_t now = 0, kept = 0;
+
+    for (int i = 0; i < LW_LOOP_FINISHED + 5; i++) {
+        lw_loop_poll_entered(marks, now += 11 * MS);
+        lw_loop_poll_returned(marks, now);
+    }
+    while (lw_loop_take_finished(marks, &iteration)) {
+        CHECK_EQUAL(iteration.number, ++kept);
+    }
+    CHECK_EQUAL(kept, LW_LOOP_FINISHED);
+    CHECK_EQUAL(marks->counters.lost, 5);
+    CHECK_EQUAL(marks->counters.lost_ns, 5 * 11 * MS);
+    CHECK_EQUAL(marks->counters.stalls, LW_LOOP_FINISHED + 5);
+    lw_loop_poll_entered(marks, now += 11 * MS);
+    CHECK_EQUAL(taken(marks).number, LW_LOOP_FINISHED + 6);
+    free(marks);
+}
+
+CASE(allowed_time_makes_a_stall_allowed)
+{
+    lw_loop_marks *marks = begin(0);
+
+    lw_loop_allow(marks, 1 * MS);
+    lw_loop_allow(marks, 2 * MS); /* nested: counts once */
+    lw_loop_disallow(marks, 3 * MS);
+    lw_loop_disallow(marks, 31 * MS);
+    lw_loop_poll_entered(marks, 39 * MS); /* 9 ms are left */
+    CHECK(taken(marks).allowed);
+
+    lw_loop_poll_returned(marks, 40 * MS);
+    lw_loop_allow(marks, 40 * MS);
+    lw_loop_disallow(marks, 50 * MS);
+    lw_loop_poll_entered(marks, 60 * MS); /* 10 ms are left */
+    CHECK(!taken(marks).allowed);
+    free(marks);
+}
+
+CASE(an_allowed_block_that_awaits_goes_on_in_the_next_iteration)
+{
+    lw_loop_marks *marks = begin(0);
+
+    lw_loop_allow(marks, 1 * MS);
+    lw_loop_poll_entered(marks, 2 * MS);
+    lw_loop_poll_returned(marks, 100 * MS);
+    lw_loop_poll_entered(marks, 120 * MS);
+    CHECK(taken(marks).allowed);
+    lw_loop_poll_returned(marks, 130 * MS);
+    lw_loop_disallow(marks, 131 * MS);
+    lw_loop_disallow(marks, 131 * MS); /* one too many: no effect */
+    lw_loop_poll_entered(marks, 150 * MS);
+    CHECK(!taken(marks).allowed);
+    free(marks);
+}
+
+CASE(the_histogram_counts_every_iteration_once)
+{
+    const uint64_t lengths[] = {0, 1999, 2000, 3999, 4000, 1023999, 1024000, UINT64_C(100000000000)};
+    const int entries[] = {0, 0, 1, 1, 2, 9, 10, LW_LOOP_HISTOGRAM - 1};
+    uint64_t now = 0, expected[LW_LOOP_HISTOGRAM] = {0};
+    lw_loop_marks *marks = begin(now);
+
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        lw_loop_poll_entered(marks, now += lengths[i]);
+        lw_loop_poll_returned(marks, now);
+        expected[entries[i]]++;
+    }
+    for (int i = 0; i < LW_LOOP_HISTOGRAM; i++) {
+        CHECK_EQUAL(marks->counters.histogram[i], expected[i]);
+    }
+    free(marks);
+}
