@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from loopwatch.model import Phase, Stall
-from loopwatch.recording.fields import Record, count, integer, text
+from loopwatch.recording.fields import LIMIT, Record, count, integer, text
 
 _PROMPT: Final = 1.0  # seconds of the recording's time that a stall is held …
 _PATIENT: Final = 60.0  # … and when there is no hurry: some requests are named only when they end
@@ -30,10 +30,11 @@ def culprit(record: Record, samples: int) -> int:
     """
     pairs, found = record.get("requests"), dict[int, int]()
     for pair in pairs if isinstance(pairs, list) else ():
-        if isinstance(pair, list) and len(pair) >= 2:
-            request, its = count({"": pair[0]}, ""), count({"": pair[1]}, "")
-            if request and its:
-                found[request] = found.get(request, 0) + its
+        if type(pair) is not list or len(pair) < 2 or type(pair[0]) is not int or type(pair[1]) is not int:
+            continue
+        request, its = pair[0], pair[1]
+        if 0 < request < LIMIT and 0 < its < LIMIT:
+            found[request] = found.get(request, 0) + its
     if 2 * sum(found.values()) < samples:
         return 0
     return min(found, key=lambda request: (-found[request], request), default=0)
