@@ -16,12 +16,18 @@ CASE(one_of_each)
                              .torn = 1,
                              .omitted = 5,
                              .stacks = &stack,
-                             .stack_count = 1};
+                             .stack_count = 1,
+                             .requests = &(lw_request_count){17, 3, 2},
+                             .request_count = 1};
 
+    loop.phases[LW_PHASE_SERVING] = 7;
     lw_recorder_open(recorder, &loop, &stall);
     CHECK(lw_recorder_flush(recorder, 200));
     stall.iteration.allowed = true;
     lw_recorder_stall(recorder, &loop, &stall);
+    lw_recorder_delayed(recorder, &loop, &(lw_delayed){9, 4});
+    lw_recorder_request(recorder, 17, "GET /items/{id}");
+    lw_recorder_request(recorder, 18, "");
     record_summary(recorder);
     lw_intern_clear(intern);
     lw_recorder_reset(recorder);

@@ -151,6 +151,10 @@ def test_one_of_each(run: Any) -> None:
     assert [stall["allowed"] for stall in stalls] == [True, False]
     assert [frame["end_col"] for frame in part.of("frame")][:3] == [None, 9, None]
     assert part.of("summary")[0]["histogram"] == [0] * 23 + [2**64 - 1]
+    assert stalls[0]["requests"] == [[17, 2]]
+    assert part.of("phase") == [{"t": "phase", "loop": 1, "phase": "serving", "at": 7}]
+    assert part.of("delayed") == [{"t": "delayed", "loop": 1, "iteration": 9, "requests": 4}]
+    assert [(one["request"], one["endpoint"]) for one in part.of("request")] == [(17, "GET /items/{id}"), (18, None)]
     assert part.of("end") == [{"t": "end", "at": 300, "dropped": 0}]
 
 
