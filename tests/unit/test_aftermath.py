@@ -129,7 +129,7 @@ def test_any_sign_of_requests_is_enough_to_wait(told: Told, sign: str) -> None:
         case "phase":
             told.builder.phase("serving", 1)
         case "delayed":
-            told.builder.delayed(1, 99)
+            told.builder.delayed(1)
         case "summary":
             told.builder.summary(1, requests=1)
         case "request":
@@ -144,12 +144,21 @@ def test_any_sign_of_requests_is_enough_to_wait(told: Told, sign: str) -> None:
 
 def test_the_order_is_kept(told: Told) -> None:
     told.builder.phase("serving", 0)
-    first, second = told.stall(10), told.stall(40)
+    first, second = told.stall(10, 20, (7, 10)), told.stall(40)
     other = told.stall(50, loop=2)
+    told.builder.delayed(2, first)
     told.builder.delayed(4, second)
     assert told.now() == []
-    told.builder.delayed(2, first)
+    told.builder.request(7, "GET /a")
     assert [(stall.iteration, stall.requests_delayed) for stall in told.now()] == [(first, 2), (second, 4), (other, 0)]
+
+
+def test_a_count_that_was_left_out_is_not_awaited(told: Told) -> None:
+    told.builder.phase("serving", 0)
+    first, second = told.stall(10), told.stall(40)
+    assert told.now() == []
+    told.builder.delayed(4, second)
+    assert [(stall.iteration, stall.requests_delayed) for stall in told.now()] == [(first, 0), (second, 4)]
 
 
 def test_records_that_never_come_do_not_fill_the_memory() -> None:

@@ -14,6 +14,7 @@ from loopwatch.analysis.run import load
 from loopwatch.analysis.selection import Selection
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
+from loopwatch.report.summary import summary
 from tests.unit.project import PREDICT, START, make_project, make_service
 from tests.unit.recordings import MS, RUNNER, SECOND, UNIX, RecordingBuilder
 
@@ -314,3 +315,16 @@ def test_a_lost_stall_is_not_dropped(tmp_path: Path) -> None:
     assert "blocked for 60 ms (6.0 %) in 2 stalls; the worst took 40 ms." in text
     assert "(the records of these are not in the recording)" in text
     assert "Of 2 stalls only the time is known, not the line." in text
+
+
+def test_the_summary_of_a_run(tmp_path: Path) -> None:
+    make_service(tmp_path)
+    run = load(find_recordings([tmp_path]), clock=lambda: START + 60, alive=lambda _: False)
+    assert [line.plain for line in summary(run, "uvicorn app:app", 1, 80)] == [
+        "loopwatch · 10.0 s · 9 stalls · blocked for 1.75 s (17 %) · worst 700 ms · 53 requests delayed"
+        " · 840 ms more at start-up",
+        " 1  main.py:12 predict · GET /predict/{id}   906 ms · 3 stalls",
+        " 2  main.py:8 lifespan                       700 ms · 1 stall",
+        " 3  main.py:16 audit · POST /a               142 ms · 5 stalls",
+    ]
+    assert "GET" not in "".join(line.plain for line in summary(run, "uvicorn app:app", 1, 50))

@@ -61,6 +61,7 @@ class Aftermath:
         self._endpoints: dict[int, str] = {}  # by request, the one that was named or needed last at the end
         self._names: dict[str, str] = {}  # each name once, however many requests have it
         self._phases: dict[int, list[tuple[float, Phase]]] = {}  # by loop: when each phase began
+        self._counted: dict[int, int] = {}  # by loop: the newest iteration whose delayed requests are counted
         self._serving: set[int] = set()  # loops that serve requests, as far as is known
 
     def __len__(self) -> int:
@@ -82,6 +83,7 @@ class Aftermath:
             return None
         self._serving.add(loop)
         key = loop, count(record, "iteration")
+        self._counted[loop] = max(self._counted.get(loop, 0), key[1])
         held = self._by_iteration.get(key)
         if held is None:
             return key, delayed
@@ -142,7 +144,10 @@ class Aftermath:
         stall = held.stall
         if self._prompt and stall.loop not in self._serving:
             return True
-        if held.delayed is None or (stall.request and stall.request not in self._endpoints):
+        # They are counted in the order of the stalls: those left out will not come.
+        if held.delayed is None and self._counted.get(stall.loop, 0) <= stall.iteration:
+            return False
+        if stall.request and stall.request not in self._endpoints:
             return False
         return self._prompt or stall.loop in self._phases
 

@@ -8,6 +8,7 @@ from rich.cells import cell_len
 from rich.text import Text
 
 from loopwatch.analysis.run import Run
+from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
 from loopwatch.report.notes import process_notes
 from loopwatch.report.protocol import Options
@@ -16,7 +17,6 @@ from loopwatch.report.text_site import SiteView
 from loopwatch.report.words import command, counted, duration, plain, share
 
 _MOST_SITES = 5
-_LEAST_ENDPOINT = 15  # cells; in less, the endpoint is left out
 _MOST_NAMED = 3  # of what might come in large numbers: processes, notes
 
 
@@ -82,16 +82,22 @@ def _sites(run: Run, view: SiteView) -> Iterator[Text]:
     sites = [site for site in run.sites if site.counted]
     shown = sites[:_MOST_SITES]
     figures = [f"{duration(site.total)} · {counted(site.count, 'stall')}" for site in shown]
-    names = [fit(view.name(site), view.width - 8 - max(map(cell_len, figures))) for site in shown]
-    column = max(map(cell_len, names), default=0)
-    for rank, (site, name, figure) in enumerate(zip(shown, names, figures, strict=True), 1):
-        line = Text.assemble(f" {rank}  ", (name, "bold"), " " * (column - cell_len(name) + 3), (figure, "cyan"))
-        room = view.width - line.cell_len
-        if site.endpoints and room >= _LEAST_ENDPOINT:
-            line.append(fit(f" · {plain(site.endpoints[0].name)}", room))
-        yield line
+    room = view.width - 8 - max(map(cell_len, figures), default=0)
+    names = [_name(site, view, room) for site in shown]
+    column = max((name.cell_len for name in names), default=0)
+    for rank, (name, figure) in enumerate(zip(names, figures, strict=True), 1):
+        yield Text.assemble(f" {rank}  ", name, " " * (column - name.cell_len + 3), (figure, "cyan"))
     if rest := sites[_MOST_SITES:]:
         yield Text(f"    … and {counted(len(rest), 'more site')}, {duration(sum(site.total for site in rest))}")
+
+
+def _name(site: Site, view: SiteView, room: int) -> Text:
+    """``app/main.py:42 predict · GET /predict/{id}``, the endpoint only where there is room for it."""
+    name = Text(fit(view.name(site), room), style="bold")
+    if not site.endpoints:
+        return name
+    endpoint = f" · {plain(site.endpoints[0].name)}"
+    return Text.assemble(name, endpoint) if name.cell_len + cell_len(endpoint) <= room else name
 
 
 def _idle(run: Run, typed: str, pid: int) -> Iterator[Text]:
