@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import insort
-from collections import deque
+from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -58,7 +58,7 @@ class Aftermath:
         self._patience = _PROMPT if prompt else _PATIENT
         self._queue: deque[_Held] = deque()
         self._by_iteration: dict[tuple[int, int], _Held] = {}
-        self._endpoints: dict[int, str] = {}  # by request, the one that was named or needed last at the end
+        self._endpoints: OrderedDict[int, str] = OrderedDict()  # by request; last the one named or needed last
         self._names: dict[str, str] = {}  # each name once, however many requests have it
         self._phases: dict[int, list[tuple[float, Phase]]] = {}  # by loop: when each phase began
         self._counted: dict[int, int] = {}  # by loop: the newest iteration whose delayed requests are counted
@@ -111,7 +111,7 @@ class Aftermath:
         if stall.request:
             self._serving.add(stall.loop)
             if stall.request in self._endpoints:
-                self._remember(stall.request, self._endpoints[stall.request])
+                self._endpoints.move_to_end(stall.request)
         held = _Held(stall)
         self._queue.append(held)
         self._by_iteration[stall.loop, stall.iteration] = held
@@ -178,7 +178,7 @@ class Aftermath:
 
     def _remember(self, request: int, endpoint: str) -> None:
         endpoint = self._names.setdefault(endpoint, endpoint) if len(self._names) < _MOST_NAMED else endpoint
-        self._endpoints.pop(request, None)
         self._endpoints[request] = endpoint
+        self._endpoints.move_to_end(request)
         if len(self._endpoints) > _MOST_NAMED:
-            del self._endpoints[next(iter(self._endpoints))]
+            self._endpoints.popitem(last=False)
