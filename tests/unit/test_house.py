@@ -17,7 +17,7 @@ MOST_LINES = 400
 
 # Modules by the half they belong to. Whatever begins with one of these names belongs to it as well.
 SHARED = ("errors", "config", "model", "recording")
-REQUESTS = ("asgi", "endpoints", "mounts", "servers", "frameworks", "patching")
+REQUESTS = ("asgi", "endpoints", "mounts", "servers", "frameworks", "patching", "location")
 WRITING = ("", "watch", "header", "location", "bootstrap", *REQUESTS)
 READING = ("analysis", "report", "cli.report")
 # What the watched process runs, so what may not be imported elsewhere.
