@@ -330,7 +330,7 @@ class TestTerminal:
         """
         project.write("app.py", code)
         with terminal([*LOOPWATCH, "run", "app.py"], project.folder, project.environment) as screen:
-            screen.read_until("up")
+            screen.read_until("up\r\n")  # all of it: nothing can be written after that
             screen.hang_up()
             project.wait_for_text("heard", "HUP ")
             screen.wait()
