@@ -28,7 +28,7 @@ typedef struct lw_code {
 
 typedef struct lw_frame {
     uint32_t code;
-    uint32_t line, end_line; /* LW_NONE: the place has no line */
+    uint32_t line, end_line;     /* LW_NONE: the place has no line */
     uint32_t column, end_column; /* UTF-8 bytes from 0; LW_NONE: not known */
     uint32_t part;
 } lw_frame;
@@ -52,8 +52,8 @@ void lw_intern_clear(lw_intern *intern);   /* every number given so far is void 
 
 /* The number of the entry with these values, a new one if there is none yet. The strings are copied.
    LW_FULL when the table has no room, LW_NO_MEMORY; *id is then untouched. */
-lw_status lw_intern_code(lw_intern *intern, const char *file, size_t file_size, const char *name, size_t name_size,
-                         uint32_t first_line, uint32_t *id);
+lw_status lw_intern_code(lw_intern *intern, const char *file, size_t file_size, const char *name,
+                         size_t name_size, uint32_t first_line, uint32_t *id);
 lw_status lw_intern_frame(lw_intern *intern, const lw_frame *place, uint32_t *id); /* `part` is ignored */
 lw_status lw_intern_stack(lw_intern *intern, uint32_t parent, uint32_t frame, uint32_t *id);
 

@@ -22,10 +22,10 @@ typedef struct lw_recorder_options {
     const char *directory; /* borrowed during create only; NULL: no file */
     const char *header;    /* JSON members for the header, `"a": 1, "b": 2`, without braces; copied */
     uint64_t pid, parent_pid;
-    uint64_t part_bytes;   /* a part that has reached this size is followed by a new one */
-    uint32_t parts;        /* how many parts are kept, at least 2 */
-    bool queue;            /* keep records in memory for lw_recorder_take */
-    size_t queue_bytes;    /* at most so many; what does not fit is dropped and counted */
+    uint64_t part_bytes; /* a part that has reached this size is followed by a new one */
+    uint32_t parts;      /* how many parts are kept, at least 2 */
+    bool queue;          /* keep records in memory for lw_recorder_take */
+    size_t queue_bytes;  /* at most so many; what does not fit is dropped and counted */
 } lw_recorder_options;
 
 typedef struct lw_stack_count {

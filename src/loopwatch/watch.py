@@ -158,7 +158,9 @@ def _recording_folder(record: str | os.PathLike[str]) -> str:
     try:
         os.makedirs(folder, mode=0o700, exist_ok=True)
     except OSError as error:
-        raise LoopwatchError(f"{folder} cannot be made: {error.strerror}", "give record= a folder to write to") from None
+        raise LoopwatchError(
+            f"{folder} cannot be made: {error.strerror}", "give record= a folder to write to"
+        ) from None
     if not os.access(folder, os.W_OK | os.X_OK):
         raise LoopwatchError(f"{folder} cannot be written to", "give record= a folder to write to")
     return folder
