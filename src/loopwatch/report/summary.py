@@ -98,14 +98,14 @@ def _idle(run: Run, typed: str, pid: int) -> Iterator[Text]:
     if not started & busy and not run.unwatched:
         yield Text(f"No event loop ran in {_brief(typed)} itself, only in its child processes.")
     idle = [each.process for each in run.processes if not each.loops and each.process.pid not in started]
-    yield from _some("No event loop ran in {}.", [f"pid {each.pid} ({command(each.command)})" for each in idle])
+    yield from _some("No event loop ran in {}.", [f"pid {each.pid} ({_brief(command(each.command))})" for each in idle])
 
 
 def _unwatched(run: Run) -> Iterator[Text]:
     """Each program once, however often it was started. A process with a loop is watched, whatever else it has."""
     watched = {each.process.pid for each in run.processes if each.loops}
     names = [
-        f"{command(each.command) or plain(each.executable)}: {plain(each.reason)}"
+        f"{_brief(command(each.command) or each.executable)}: {plain(each.reason)}"
         for each in run.unwatched
         if each.pid not in watched
     ]
@@ -114,9 +114,9 @@ def _unwatched(run: Run) -> Iterator[Text]:
         yield line
 
 
-def _brief(typed: str) -> str:
+def _brief(words: str) -> str:
     """A command in a sentence: of a long one, the beginning."""
-    return fit(plain(typed), _MOST_CELLS)
+    return fit(plain(words), _MOST_CELLS)
 
 
 def _some(sentence: str, names: list[str]) -> Iterator[Text]:
