@@ -120,7 +120,7 @@ def install(extras: list[str]) -> None:
 def build() -> None:
     """Only the extension, in place: after a change of the C or Cython sources."""
     say("extension: the sources changed, compile")
-    run("build", [str(venv_python()), "setup.py", "-q", "build_ext", "--inplace"])
+    run("build", [str(venv_python()), "setup.py", "-q", "build_ext", "--inplace", "--force"])
 
 
 def digest(paths: list[Path]) -> str:
