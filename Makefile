@@ -34,17 +34,25 @@ test: .venv-test
 bench: .venv-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-lint: .venv-dev
+# Four checks, so that `make -k lint` tells all that is wrong.
+lint: lint-ruff lint-mypy lint-cython lint-c
+
+lint-ruff: .venv-dev
 	@echo "· ruff"
 	@$(BIN)/ruff check -q .
 	@$(BIN)/ruff format -q --check .
+
+lint-mypy: .venv-dev
 	@echo "· mypy"
 	@$(BIN)/mypy --no-error-summary
+
+lint-cython: .venv-dev
 	@echo "· cython-lint"
 	@PATH="$(BIN):$$PATH" cython-lint src
-	@if command -v clang-format >/dev/null; then echo "· clang-format"; \
-	  find csrc tests -name '*.[ch]' -exec clang-format --dry-run -Werror {} +; \
-	else echo "· clang-format is not installed: C files not checked"; fi
+
+lint-c: .venv-dev
+	@echo "· clang-format"
+	@find csrc tests -name '*.[ch]' -exec $(BIN)/clang-format --dry-run -Werror {} +
 
 clean:
 	rm -rf .venv .nox build dist src/*.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
@@ -61,5 +69,5 @@ python:
 	@"$(PYTHON)" -c '' 2>/dev/null || { echo "make: $(PYTHON) does not run" >&2; exit 2; }
 	@"$(PYTHON)" -c '$(NEW_ENOUGH)' || { echo "make: $(PYTHON) is too old: loopwatch needs 3.11 or newer" >&2; exit 2; }
 
-.PHONY: help demo test bench lint clean python
+.PHONY: help demo test bench lint lint-ruff lint-mypy lint-cython lint-c clean python
 .PRECIOUS: .venv-%

@@ -15,15 +15,15 @@ enum {
     PADS_C = 31, /* most pieces of padding before B and C, both 2^n - 1 */
     PIECES_PER_FRAME = 3 + 1 + LW_PROOF_PIECES,
     BYTES_PER_FRAME = 4 * (LW_FRAME_BYTES + SPAN_GAP) + 2 * LW_PROOF_BYTES,
-    PIECES_FIXED = 2 + LW_CURRENT_PIECES + PADS_B + PADS_C,
-    BYTES_FIXED = 2 * LW_CONTEXT_BYTES + LW_CURRENT_BYTES + (PADS_B + PADS_C) * PAD_PIECE,
+    PIECES_FIXED = 1 + LW_CURRENT_PIECES + PADS_B + PADS_C,
+    BYTES_FIXED = LW_CONTEXT_BYTES + 2 * LW_CURRENT_BYTES + (PADS_B + PADS_C) * PAD_PIECE,
 };
 
 /* What one gather asks for, and where each answer lies. */
 typedef struct script {
     lw_piece *pieces;
     size_t count, size;
-    size_t context_before, current, context_after;
+    size_t current, context;
 } script;
 
 /* Frames that lie close together, read as one piece. */
@@ -151,7 +151,8 @@ static bool is_end(const lw_thread_view *view, const lw_raw_frame *frame)
 static lw_status set_chain(lw_chain *chain, const lw_link *head, size_t head_count, size_t keep_from)
 {
     size_t kept = chain->count - keep_from;
-    if (head_count + kept > LW_STACK_DEPTH)
+    bool cut = head_count + kept > LW_STACK_DEPTH;
+    if (cut)
         kept = LW_STACK_DEPTH - head_count;
     if (head_count + kept > chain->room) {
         size_t room = head_count + kept + 32;
@@ -164,6 +165,8 @@ static lw_status set_chain(lw_chain *chain, const lw_link *head, size_t head_cou
     memmove(chain->links + head_count, chain->links + keep_from, kept * sizeof *chain->links);
     memcpy(chain->links, head, head_count * sizeof *head);
     chain->count = head_count + kept;
+    if (cut)
+        chain->links[chain->count - 1].serial = 0; /* its number stands for those below it, too */
     return LW_OK;
 }
 
@@ -222,14 +225,11 @@ static lw_status walk(lw_sampler *sampler, const lw_thread_view *view, lw_chain 
 }
 
 /* Learn where the thread is now: drop what was predicted above its current frame, or walk from there. */
-static void learn_chain(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain)
+static lw_status learn_chain(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain)
 {
     uintptr_t current;
-    lw_status status = lw_current_frame_find(sampler->memory, view, &chain->hint, &current);
-    if (status == LW_OK)
-        status = current == 0 ? LW_TORN : walk(sampler, view, chain, 0, current, 0);
-    if (status != LW_OK)
-        chain->count = 0;
+    lw_status status = lw_current_frame_find(sampler->memory, view, &current);
+    return status == LW_OK ? walk(sampler, view, chain, 0, current, 0) : status;
 }
 
 /* The link of frame `broken` leads elsewhere than predicted: keep the frames from `first` to it, as they were just
@@ -241,10 +241,10 @@ static void mend_chain(lw_sampler *sampler, const lw_thread_view *view, lw_chain
     for (size_t i = 0; i < kept; i++)
         sampler->walked[i] = (lw_link){.frame = sampler->evidence[first + i].frame, .stack = LW_NONE};
     const lw_raw_frame *last = &sampler->walked[kept - 1].frame;
-    lw_status status = is_end(view, last) ? set_chain(chain, sampler->walked, kept, chain->count)
-                                          : walk(sampler, view, chain, kept, last->previous, broken + 1);
-    if (status != LW_OK)
-        chain->count = 0;
+    if (is_end(view, last))
+        (void)set_chain(chain, sampler->walked, kept, chain->count);
+    else
+        (void)walk(sampler, view, chain, kept, last->previous, broken + 1);
 }
 
 /* ---- the gather ---- */
@@ -361,23 +361,28 @@ static void ask_frames(lw_sampler *sampler, const lw_chain *chain, script *scrip
     }
 }
 
+static size_t ask_current(script *script, const lw_thread_view *view, const lw_chain *chain)
+{
+    lw_piece pieces[LW_CURRENT_PIECES];
+    return ask_pieces(script, pieces, lw_current_frame_pieces(view, &chain->hint, pieces));
+}
+
 static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, script *out)
 {
     lw_status status = reserve(sampler, chain->count);
     if (status != LW_OK)
         return status;
     *out = (script){.pieces = sampler->pieces};
-    lw_piece context = lw_thread_context_piece(view), current[LW_CURRENT_PIECES];
     cut_spans(sampler, chain);
-    out->context_before = ask_pieces(out, &context, 1);
     ask_codes_before(sampler, chain, out);
     ask_frames(sampler, chain, out, PASS_A);
-    out->current = ask_pieces(out, current, lw_current_frame_pieces(view, chain->hint, current));
+    out->current = ask_current(out, view, chain);
+    lw_piece context = lw_thread_context_piece(view);
+    out->context = ask_pieces(out, &context, 1);
     ask_padding(sampler, out, PADS_B);
     ask_frames(sampler, chain, out, PASS_B);
     ask_padding(sampler, out, PADS_C);
     ask_frames(sampler, chain, out, PASS_C);
-    out->context_after = ask_pieces(out, &context, 1);
     return lw_memory_read(sampler->memory, out->pieces, out->count, sampler->bytes);
 }
 
@@ -386,7 +391,7 @@ static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chai
 static bool same_frame(const lw_raw_frame *a, const lw_raw_frame *b, bool innermost)
 {
     return a->code == b->code && a->previous == b->previous && a->owner == b->owner &&
-           (innermost || (a->instruction == b->instruction && a->stack == b->stack));
+           (innermost || (a->instruction == b->instruction && a->slots == b->slots));
 }
 
 /* Whether the frames from `first` outwards agree in A, B and C and are linked as predicted. *broken is the frame
@@ -405,8 +410,6 @@ static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const 
         lw_frame_decode(bytes + seen->b, predicted->address, &b);
         lw_frame_decode(bytes + seen->c, predicted->address, &c);
         if (!same_frame(a, &b, i == first) || !same_frame(a, &c, i == first))
-            return false;
-        if (i > first && !lw_frame_can_call(a, &sampler->evidence[i - 1].frame))
             return false;
         bool linked;
         if (i + 1 == count)
@@ -458,18 +461,32 @@ static lw_status find_codes(lw_sampler *sampler, lw_chain *chain, size_t first)
     return surprise ? LW_TORN : learn_codes(sampler, chain, first);
 }
 
-/* One more look at the frames, a random moment later, and then at the codes. */
-static lw_status look_again(lw_sampler *sampler, lw_chain *chain, size_t first, const script *before)
+/* Whether a caller of the innermost frame is current now. A thread that was stopped in between would show the same
+   frames in B, C and now, be they of another moment than the pointer or not. */
+static bool has_returned(lw_chain *chain, size_t first, const char *bytes)
+{
+    uintptr_t current;
+    if (lw_current_frame_decode(bytes, &chain->hint, &current) != LW_OK)
+        return false;
+    return find_in_chain(chain, first + 1, current) < chain->count;
+}
+
+/* One more look, a random moment later: at the frames, at which one is current, and at the codes. */
+static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, size_t first,
+                            const script *before)
 {
     for (volatile uint32_t spin = random_below(sampler, 255); spin > 0; spin--)
         ;
     script later = {.pieces = sampler->pieces, .size = before->size};
+    later.current = ask_current(&later, view, chain);
     ask_frames(sampler, chain, &later, PASS_LATER);
     ask_proofs(sampler, chain, first, &later);
     char *bytes = sampler->bytes;
     lw_status status = lw_memory_read(sampler->memory, later.pieces, later.count, bytes + before->size);
     if (status != LW_OK)
         return status == LW_FAULT ? LW_TORN : status;
+    if (has_returned(chain, first, bytes + later.current))
+        return LW_TORN;
     for (size_t i = first; i < chain->count; i++) {
         lw_raw_frame again;
         const evidence *seen = &sampler->evidence[i];
@@ -493,24 +510,41 @@ static lw_status look_again(lw_sampler *sampler, lw_chain *chain, size_t first, 
 
 /* ---- from frames to a number ---- */
 
-/* The stack that ends with this frame on top of `parent`; `parent` itself for a frame that is not shown. */
-static lw_status intern_link(lw_sampler *sampler, const evidence *seen, const lw_known_code *known,
-                             uint32_t parent, uint32_t *stack)
+/* The stack that ends with the link's frame on top of `parent`; `parent` itself for a frame that is not shown. */
+static lw_status intern_link(lw_sampler *sampler, const evidence *seen, uint32_t parent, lw_link *link)
 {
     int32_t unit;
-    uint32_t frame;
-    *stack = parent;
+    lw_code_place place;
+    link->stack = parent;
+    link->leaves = false;
     if (seen->shim)
         return LW_OK;
-    lw_status status = lw_code_unit(known, &seen->frame, &unit);
+    lw_status status = lw_code_unit(&link->known, &seen->frame, &unit);
     if (status != LW_OK)
         return status;
-    if (lw_code_incomplete(known, &seen->frame, unit))
+    if (lw_code_incomplete(&link->known, &seen->frame, unit))
         return LW_OK;
-    status = lw_codes_place(sampler->codes, sampler->memory, known, unit, &frame);
+    status = lw_codes_place(sampler->codes, sampler->memory, &link->known, unit, &place);
     if (status != LW_OK)
         return status;
-    return lw_intern_stack(sampler->intern, parent, frame, stack);
+    link->leaves = place.leaves;
+    return lw_intern_stack(sampler->intern, parent, place.frame, &link->stack);
+}
+
+/* The numbers of the links further in stand for what was below them before. */
+static void forget_numbers(lw_chain *chain, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        chain->links[i].serial = 0;
+}
+
+/* Whether frame `i` can have called the one further in. */
+static bool can_call(const lw_sampler *sampler, const lw_chain *chain, size_t i)
+{
+    const lw_raw_frame *frame = &sampler->evidence[i].frame;
+    const lw_link *link = &chain->links[i];
+    return !lw_frame_called_directly(frame, &sampler->evidence[i - 1].frame) ||
+           lw_code_can_call(&link->known, frame, link->leaves);
 }
 
 /* Intern the frames from the outermost in; what is as it was in the last sample costs nothing. The loop's own frame
@@ -526,22 +560,24 @@ static lw_status intern_chain(lw_sampler *sampler, const lw_thread_view *view, l
     for (size_t i = outermost + 1; i-- > first;) {
         lw_link *link = &chain->links[i];
         const evidence *seen = &sampler->evidence[i];
+        lw_status status = LW_OK;
         uint32_t serial = seen->shim ? UINT32_MAX : link->known.serial;
         same_so_far =
             same_so_far && link->serial == serial && link->frame.instruction == seen->frame.instruction;
-        if (!same_so_far) {
-            lw_status status = intern_link(sampler, seen, &link->known, parent, &link->stack);
-            if (status != LW_OK) {
-                link->serial = 0;
-                return status;
-            }
-            link->serial = serial;
+        if (!same_so_far)
+            status = intern_link(sampler, seen, parent, link);
+        if (status == LW_OK && i > first && !can_call(sampler, chain, i))
+            status = LW_TORN;
+        if (status != LW_OK) {
+            forget_numbers(chain, i + 1);
+            return status;
         }
+        link->serial = serial;
         link->frame = seen->frame;
         parent = link->stack;
     }
-    for (size_t i = 0; i < first && !same_so_far; i++)
-        chain->links[i].serial = 0; /* their numbers stand for what was below them before */
+    if (!same_so_far)
+        forget_numbers(chain, first);
     *stack = parent;
     return parent == LW_NONE ? LW_TORN : LW_OK;
 }
@@ -553,43 +589,40 @@ static lw_status intern_chain(lw_sampler *sampler, const lw_thread_view *view, l
 static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
 {
     script script;
-    if (chain->count == 0)
-        learn_chain(sampler, view, chain);
-    if (chain->count == 0)
+    if (chain->count == 0 && learn_chain(sampler, view, chain) != LW_OK)
         return LW_TORN;
     lw_status status = gather(sampler, view, chain, &script);
     if (status == LW_FAULT) {
         /* An everyday event: calls at the edge of a data-stack chunk map and unmap it. */
-        learn_chain(sampler, view, chain);
+        if (learn_chain(sampler, view, chain) != LW_OK)
+            chain->count = 0;
         return LW_TORN;
     }
     if (status != LW_OK)
         return status;
-    if (memcmp(sampler->bytes + script.context_before, sampler->bytes + script.context_after,
-               LW_CONTEXT_BYTES) != 0)
-        return LW_TORN;
-    lw_thread_context_decode(sampler->bytes + script.context_before, &chain->context, &chain->version);
     uintptr_t current;
-    if (lw_current_frame_decode(sampler->bytes + script.current, chain->hint, &current) != LW_OK) {
-        learn_chain(sampler, view, chain);
+    if (lw_current_frame_decode(sampler->bytes + script.current, &chain->hint, &current) != LW_OK)
         return LW_TORN;
-    }
     size_t first = find_in_chain(chain, 0, current), broken;
     if (first == chain->count) {
-        if (current == 0 || walk(sampler, view, chain, 0, current, 0) != LW_OK)
-            chain->count = 0;
+        (void)walk(sampler, view, chain, 0, current, 0);
+        return LW_TORN;
+    }
+    if (first > LW_STACK_DEPTH / 8 && chain->count == LW_STACK_DEPTH) {
+        chain->count = 0; /* it may have been cut, and there is room for more of it now */
         return LW_TORN;
     }
     if (!frames_agree(sampler, view, chain, first, &broken)) {
-        if (broken < chain->count && sampler->evidence[broken].frame.previous != 0)
+        if (broken < chain->count)
             mend_chain(sampler, view, chain, first, broken);
         return LW_TORN;
     }
     status = find_codes(sampler, chain, first);
     if (status == LW_OK)
-        status = look_again(sampler, chain, first, &script);
+        status = look_again(sampler, view, chain, first, &script);
     if (status != LW_OK)
         return status;
+    lw_thread_context_decode(sampler->bytes + script.context, &chain->context, &chain->version);
     return intern_chain(sampler, view, chain, first, stack);
 }
 

@@ -3,20 +3,28 @@
    Frames are reused at the same addresses all the time, so looking twice proves little: a stack that never was can
    pass every plausibility check. What keeps such mixtures out is one gather of a predicted chain in this order:
 
-       context and version
        frames, outermost to innermost      (A)
        the pointer to the current frame
        frames, innermost to outermost      (B)
        frames, innermost to outermost      (C)
-       context and version
+
+   so that the frames that change fastest are read right before and after the pointer to them, and another one a random
+   moment later:
+
+       the pointer to the current frame
+       frames, innermost to outermost      (D)
        headers of the code objects
 
-   so that the frames that change fastest are read right before and after the pointer to them. The chain of the last
-   sample is the prediction. It is accepted from the frame that the pointer names, downwards, when A, B and C agree on
-   code, caller and owner of each frame, on the instruction of each caller, when every link leads to the next frame,
-   and when one more gather a random moment later says the same. Random padding between A, B and C keeps the reads
-   from falling into step with a loop in the program. Otherwise the chain is learnt anew and the gather repeated, a
-   few times; then the sample is torn: counted, not shown.
+   The chain of the last sample is the prediction. It is accepted from the frame that the first pointer names, downwards,
+   when A to D agree on code, caller and owner of each frame and on the instruction and the stack of each caller, when
+   every link leads to the next frame, when no caller looks as if it ran itself or had returned, and when the second
+   pointer does not name a caller. The last two are for reads that fall into step with the program, and for a thread
+   that is stopped in the middle by a busy machine: it shows the same frames from then on, be they of the moment of the
+   first pointer or not. Random padding is against the former, too. Otherwise the chain is learnt anew and the gather
+   repeated, a few times; then the sample is torn: counted, not shown.
+
+   That the context is the same before and after is not asked: a loop that runs many short callbacks enters one every
+   few microseconds, and of those only the moments between them would be shown.
 
    This is overwhelming evidence, not a proof: docs/limits.md has the figures. The watchdog's thread only. */
 #ifndef LW_STACK_H
@@ -41,13 +49,14 @@ typedef struct lw_link {
     lw_known_code known; /* its code, as it was known before the gather; address 0: not known, or a shim */
     uint32_t serial;     /* of its code, 0: not interned yet */
     uint32_t stack; /* number of the stack that ends with this frame; LW_NONE: a frame that is not shown */
+    bool leaves;    /* see lw_code_place */
 } lw_link;
 
 /* The prediction for one thread. Zero-initialised; owned by whoever watches the thread. */
 typedef struct lw_chain {
     lw_link *links; /* innermost first; owned */
     size_t count, room;
-    uintptr_t hint; /* see lw_current_frame_pieces */
+    lw_current_hint hint;
     /* When the last sample was taken. */
     uintptr_t context;
     uint64_t version;

@@ -119,12 +119,12 @@ def install(extras: list[str]) -> None:
 
 def build() -> None:
     """Only the extension, in place: after a change of the C or Cython sources."""
-    say("extension: the sources changed, compile")
-    run("build", [str(venv_python()), "setup.py", "-q", "build_ext", "--inplace"])
+    say("extension: the sources or the sanitizers changed, compile")
+    run("build", [str(venv_python()), "setup.py", "-q", "build_ext", "--inplace", "--force"])
 
 
-def digest(paths: list[Path]) -> str:
-    total = hashlib.sha256(os.environ.get("LOOPWATCH_SANITIZE", "").encode())
+def digest(paths: list[Path], start: str = "") -> str:
+    total = hashlib.sha256(start.encode())
     for path in sorted(paths):
         total.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
     return total.hexdigest()
@@ -145,7 +145,8 @@ def extension_built() -> bool:
 def set_up(extras: list[str]) -> None:
     project = digest([ROOT / "pyproject.toml"])
     cython = [path for path in (ROOT / "src" / "loopwatch").iterdir() if path.suffix in {".pyx", ".pxd"}]
-    sources = digest([ROOT / "setup.py", *(ROOT / "csrc").rglob("*.[ch]"), *cython])
+    sanitizers = os.environ.get("LOOPWATCH_SANITIZE", "")
+    sources = digest([ROOT / "setup.py", *(ROOT / "csrc").rglob("*.[ch]"), *cython], sanitizers)
     stamp = read_stamp()
     interpreter = [str(Path(sys.executable).resolve()), sys.version]
     had = stamp.get("extras")

@@ -18,7 +18,7 @@ enum {
 typedef struct place {
     uint32_t serial; /* 0: free */
     int32_t unit;
-    uint32_t frame;
+    lw_code_place place;
 } place;
 
 struct lw_codes {
@@ -287,6 +287,7 @@ lw_status lw_codes_learn(lw_codes *codes, lw_memory *memory, uintptr_t address)
         return status;
     known.first_line = header.code.co_firstlineno;
     known.units = (uint32_t)header.code.ob_base.ob_size;
+    known.locals = (uint32_t)header.code.co_nlocalsplus;
     known.first_traceable = (uint32_t)header.code._co_firsttraceable;
     status = lw_intern_code(codes->intern, codes->file.bytes, codes->file.size, codes->name.bytes,
                             codes->name.size, (uint32_t)known.first_line, &known.intern);
@@ -360,16 +361,31 @@ static lw_status find_place(lw_codes *codes, lw_memory *memory, const lw_known_c
                          out);
 }
 
+static lw_status read_leaves(lw_memory *memory, const lw_known_code *known, int32_t unit, bool *leaves)
+{
+    uint8_t opcode;
+    *leaves = false;
+    if (unit < 0)
+        return LW_OK;
+    uintptr_t address = known->address + CODE_HEADER + 2 * (uintptr_t)unit;
+    lw_status status = lw_memory_read(memory, &(lw_piece){address, 1}, 1, &opcode);
+    if (status == LW_OK)
+        *leaves = lw_layout_instruction_leaves(opcode);
+    return status;
+}
+
 lw_status lw_codes_place(lw_codes *codes, lw_memory *memory, const lw_known_code *known, int32_t unit,
-                         uint32_t *frame)
+                         lw_code_place *out)
 {
     place *cached = &codes->places[(known->serial * UINT32_C(2654435761) + (uint32_t)unit) % PLACES];
     if (cached->serial == known->serial && cached->unit == unit) {
-        *frame = cached->frame;
+        *out = cached->place;
         return LW_OK;
     }
     lw_place found;
-    lw_status status = find_place(codes, memory, known, unit, &found);
+    lw_status status = read_leaves(memory, known, unit, &out->leaves);
+    if (status == LW_OK)
+        status = find_place(codes, memory, known, unit, &found);
     if (status != LW_OK)
         return status;
     status = lw_intern_frame(codes->intern,
@@ -380,8 +396,13 @@ lw_status lw_codes_place(lw_codes *codes, lw_memory *memory, const lw_known_code
                                  .column = known_or_none(found.column),
                                  .end_column = known_or_none(found.end_column),
                              },
-                             frame);
+                             &out->frame);
     if (status == LW_OK)
-        *cached = (place){known->serial, unit, *frame};
+        *cached = (place){known->serial, unit, *out};
     return status;
+}
+
+bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, bool leaves)
+{
+    return !frame->running && frame->slots >= (intptr_t)known->locals && !leaves;
 }

@@ -33,6 +33,7 @@ typedef struct lw_known_code {
     uint32_t intern;   /* number in the intern table */
     uint32_t units;    /* length of the code in units of two bytes */
     int32_t first_line;
+    uint32_t locals;                     /* slots of a frame before its stack */
     uint32_t first_traceable;            /* unit before which a frame is not complete yet */
     uintptr_t line_table, name;          /* its bytes and qualified-name objects */
     uint32_t line_table_size, name_size; /* bytes */
@@ -65,8 +66,17 @@ lw_status lw_code_unit(const lw_known_code *known, const lw_raw_frame *frame, in
 /* Whether the frame has not begun yet, so that sys._getframe would not show it. */
 bool lw_code_incomplete(const lw_known_code *known, const lw_raw_frame *frame, int32_t unit);
 
-/* The number of the interned frame for a unit of a known code. */
+/* What stands at a unit of a known code. */
+typedef struct lw_code_place {
+    uint32_t frame; /* number of the interned frame */
+    bool leaves;    /* it returns or yields, as far as the version tells */
+} lw_code_place;
+
 lw_status lw_codes_place(lw_codes *codes, lw_memory *memory, const lw_known_code *known, int32_t unit,
-                         uint32_t *frame);
+                         lw_code_place *out);
+
+/* Whether a frame at a place that leaves it or not can have called another one, without C code in between: it has
+   left itself, but not for good. */
+bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, bool leaves);
 
 #endif

@@ -76,52 +76,60 @@ void lw_thread_context_decode(const void *bytes, uintptr_t *context, uint64_t *v
 
 #if LW_HAS_CFRAME
 
-size_t lw_current_frame_pieces(const lw_thread_view *view, uintptr_t hint, lw_piece out[LW_CURRENT_PIECES])
+size_t lw_current_frame_pieces(const lw_thread_view *view, const lw_current_hint *hint,
+                               lw_piece out[LW_CURRENT_PIECES])
 {
     /* The pointer to the C frame before and after: between them its content belonged to the running code. */
-    out[0] = (lw_piece){field(view, offsetof(PyThreadState, cframe)), sizeof(uintptr_t)};
-    out[1] = (lw_piece){hint + offsetof(_PyCFrame, current_frame), sizeof(uintptr_t)};
-    out[2] = out[0];
-    return 3;
+    out[0] = out[3] = (lw_piece){field(view, offsetof(PyThreadState, cframe)), sizeof(uintptr_t)};
+    for (size_t i = 0; i < 2; i++) {
+        out[1 + i] = out[0];
+        if (hint->cframes[i] != 0)
+            out[1 + i].address = hint->cframes[i] + offsetof(_PyCFrame, current_frame);
+    }
+    return 4;
 }
 
-lw_status lw_current_frame_decode(const void *bytes, uintptr_t hint, uintptr_t *frame)
+lw_status lw_current_frame_decode(const void *bytes, lw_current_hint *hint, uintptr_t *frame)
 {
-    uintptr_t words[3];
+    uintptr_t words[4];
     memcpy(words, bytes, sizeof words);
-    *frame = words[1];
-    return words[0] == hint && words[2] == hint ? LW_OK : LW_TORN;
+    if (words[0] == words[3] && (words[0] == hint->cframes[0] || words[0] == hint->cframes[1])) {
+        *frame = words[words[0] == hint->cframes[0] ? 1 : 2];
+        return LW_OK;
+    }
+    if (words[3] != hint->cframes[0] && words[3] != hint->cframes[1])
+        *hint = (lw_current_hint){{words[3], hint->cframes[0]}};
+    return LW_TORN;
 }
 
-lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *hint,
-                                uintptr_t *frame)
+lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *frame)
 {
-    lw_status status = read_word(memory, field(view, offsetof(PyThreadState, cframe)), hint);
+    uintptr_t cframe;
+    lw_status status = read_word(memory, field(view, offsetof(PyThreadState, cframe)), &cframe);
     if (status != LW_OK)
         return status;
-    return read_word(memory, *hint + offsetof(_PyCFrame, current_frame), frame);
+    return read_word(memory, cframe + offsetof(_PyCFrame, current_frame), frame);
 }
 
 #else
 
-size_t lw_current_frame_pieces(const lw_thread_view *view, uintptr_t hint, lw_piece out[LW_CURRENT_PIECES])
+size_t lw_current_frame_pieces(const lw_thread_view *view, const lw_current_hint *hint,
+                               lw_piece out[LW_CURRENT_PIECES])
 {
     (void)hint;
     out[0] = (lw_piece){field(view, offsetof(PyThreadState, current_frame)), sizeof(uintptr_t)};
     return 1;
 }
 
-lw_status lw_current_frame_decode(const void *bytes, uintptr_t hint, uintptr_t *frame)
+lw_status lw_current_frame_decode(const void *bytes, lw_current_hint *hint, uintptr_t *frame)
 {
     (void)hint;
     memcpy(frame, bytes, sizeof *frame);
     return LW_OK;
 }
 
-lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *hint,
-                                uintptr_t *frame)
+lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *frame)
 {
-    *hint = 0;
     return read_word(memory, field(view, offsetof(PyThreadState, current_frame)), frame);
 }
 
@@ -157,7 +165,7 @@ void lw_frame_decode(const void *bytes, uintptr_t address, lw_raw_frame *out)
     out->code = lw_layout_frame_code(frame);
     out->instruction = lw_layout_frame_instruction(frame);
     out->previous = (uintptr_t)frame->previous;
-    out->stack = lw_layout_frame_stack(frame);
+    out->slots = lw_layout_frame_slots(frame, address);
     out->owner = (uint8_t)frame->owner;
     out->entered = lw_layout_frame_entered(frame);
     out->running = lw_layout_frame_running(frame);
@@ -168,9 +176,9 @@ bool lw_frame_is_shim(const lw_raw_frame *frame)
     return frame->owner >= LW_LAYOUT_FIRST_SHIM_OWNER;
 }
 
-bool lw_frame_can_call(const lw_raw_frame *caller, const lw_raw_frame *callee)
+bool lw_frame_called_directly(const lw_raw_frame *caller, const lw_raw_frame *callee)
 {
-    return !caller->running || callee->entered || lw_frame_is_shim(callee) || lw_frame_is_shim(caller);
+    return !callee->entered && !lw_frame_is_shim(callee) && !lw_frame_is_shim(caller);
 }
 
 bool lw_frame_is_generator(const lw_raw_frame *frame)

@@ -21,7 +21,7 @@ typedef struct lw_raw_frame {
     uintptr_t code;
     uintptr_t instruction;
     uintptr_t previous;
-    uintptr_t stack; /* how far its evaluation stack reached when it was last left */
+    intptr_t slots; /* locals and stack that it used when it was last left */
     uint8_t owner;
     bool entered; /* from C, without a shim that would say so (3.11) */
     bool running; /* it executes, or C code that it called does. 3.14 and later do not tell: false */
@@ -51,15 +51,19 @@ enum { LW_CONTEXT_BYTES = 16 };
 lw_piece lw_thread_context_piece(const lw_thread_view *view);
 void lw_thread_context_decode(const void *bytes, uintptr_t *context, uint64_t *version);
 
-/* How to read "which frame is running": up to three pieces one after the other. `hint` is what 3.11 and 3.12 need
-   to know beforehand, the C frame that holds the pointer. */
-enum { LW_CURRENT_PIECES = 3, LW_CURRENT_BYTES = 24 };
-size_t lw_current_frame_pieces(const lw_thread_view *view, uintptr_t hint, lw_piece out[LW_CURRENT_PIECES]);
-/* LW_TORN when the hint no longer holds. */
-lw_status lw_current_frame_decode(const void *bytes, uintptr_t hint, uintptr_t *frame);
+/* How to read "which frame is running" in one gather. 3.11 and 3.12 keep the pointer in a C frame, of which there is
+   one for each call from C: the last two that were seen stand for where it may be. Zero-initialised. */
+typedef struct lw_current_hint {
+    uintptr_t cframes[2]; /* the last one first */
+} lw_current_hint;
+
+enum { LW_CURRENT_PIECES = 4, LW_CURRENT_BYTES = 32 };
+size_t lw_current_frame_pieces(const lw_thread_view *view, const lw_current_hint *hint,
+                               lw_piece out[LW_CURRENT_PIECES]);
+/* LW_TORN when it changed meanwhile, or the pointer was elsewhere; the hint knows better then. */
+lw_status lw_current_frame_decode(const void *bytes, lw_current_hint *hint, uintptr_t *frame);
 /* Ask anew, in as many reads as it takes. */
-lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *hint,
-                                uintptr_t *frame);
+lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *frame);
 
 /* The chunk of memory that holds the thread's newest frames: [*low, *high). Frames of generators and coroutines
    lie elsewhere. LW_FAULT when it cannot be told. */
@@ -69,9 +73,8 @@ size_t lw_frame_size(void); /* bytes of a frame that lw_frame_decode looks at */
 void lw_frame_decode(const void *bytes, uintptr_t address, lw_raw_frame *out);
 /* A frame that belongs to the interpreter itself, without code of its own. */
 bool lw_frame_is_shim(const lw_raw_frame *frame);
-/* Whether `caller` can have called `callee`: a frame leaves itself before another one begins, unless C code is in
-   between. */
-bool lw_frame_can_call(const lw_raw_frame *caller, const lw_raw_frame *callee);
+/* Whether no C code is between the two, as far as the version tells. */
+bool lw_frame_called_directly(const lw_raw_frame *caller, const lw_raw_frame *callee);
 /* A frame of a generator or coroutine. */
 bool lw_frame_is_generator(const lw_raw_frame *frame);
 

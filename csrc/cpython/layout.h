@@ -14,6 +14,7 @@
 #include "internal/pycore_interpframe_structs.h"
 #endif
 #undef Py_BUILD_CORE
+#include "opcode.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,17 +52,19 @@ static inline uintptr_t lw_layout_frame_instruction(const _PyInterpreterFrame *f
 #endif
 }
 
-/* A frame that runs has its stack pointer in a register, and -1 in its place until it is left; 3.14 made a plain
-   pointer of it that is not cleared any more (Include/internal/pycore_interpframe.h, _PyFrame_GetStackPointer). */
-static inline uintptr_t lw_layout_frame_stack(const _PyInterpreterFrame *frame)
+/* How many of its slots a frame used when it was last left: at least its locals, or none once it was cleared. */
+static inline intptr_t lw_layout_frame_slots(const _PyInterpreterFrame *frame, uintptr_t address)
 {
 #if LW_HAS_STACK_POINTER
-    return (uintptr_t)frame->stackpointer;
+    uintptr_t locals = address + offsetof(_PyInterpreterFrame, localsplus);
+    return ((intptr_t)frame->stackpointer - (intptr_t)locals) / (intptr_t)sizeof(void *);
 #else
-    return (uintptr_t)(intptr_t)frame->stacktop;
+    return frame->stacktop;
 #endif
 }
 
+/* A frame that runs has its stack pointer in a register, and -1 in its place until it is left; 3.14 made a plain
+   pointer of it that is not cleared any more (Include/internal/pycore_interpframe.h, _PyFrame_GetStackPointer). */
 static inline bool lw_layout_frame_running(const _PyInterpreterFrame *frame)
 {
 #if LW_HAS_STACK_POINTER
@@ -77,6 +80,31 @@ static inline bool lw_layout_frame_entered(const _PyInterpreterFrame *frame)
     return false;
 #else
     return frame->is_entry;
+#endif
+}
+
+/* Whether a frame at this instruction has left, or is about to, so that it calls nobody. Where frames keep the
+   instruction before the next one, it may be data. */
+static inline bool lw_layout_instruction_leaves(uint8_t opcode)
+{
+#if LW_HAS_EXECUTABLE
+    switch (opcode) {
+    case RETURN_VALUE:
+    case INSTRUMENTED_RETURN_VALUE:
+    case YIELD_VALUE:
+    case INSTRUMENTED_YIELD_VALUE:
+    case RETURN_GENERATOR:
+#ifdef RETURN_CONST
+    case RETURN_CONST:
+    case INSTRUMENTED_RETURN_CONST:
+#endif
+        return true;
+    default:
+        return false;
+    }
+#else
+    (void)opcode;
+    return false;
 #endif
 }
 

@@ -7,9 +7,9 @@
 #include "../status.h"
 
 typedef struct lw_import_slot {
-    void **address;     /* the slot, in the importing object; borrowed, lives as long as the object */
-    void *original;     /* the function it led to when it was found, resolved if it was not yet */
-    int writable;       /* 0: lies in RELRO, made writable around each write */
+    void **address; /* the slot, in the importing object; borrowed, lives as long as the object */
+    void *original; /* the function it led to when it was found, resolved if it was not yet */
+    int writable;   /* 0: lies in RELRO, made writable around each write */
 } lw_import_slot;
 
 /* The slot for `symbol` in the loaded object that holds the address `inside` (take one of its functions).

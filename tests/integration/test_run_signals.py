@@ -135,7 +135,7 @@ class TestSentToUs:
         process.send_signal(number)
         _, err = process.communicate(timeout=60)
         assert process.returncode == 128 + number
-        assert "1 stall" in err
+        assert "blocked for" in err
 
     def test_at_once_after_the_start(self, project: Project) -> None:
         for delay in (0.0, 0.02, 0.05, 0.1, 0.2, 0.3):
@@ -186,7 +186,7 @@ class TestSentToUs:
         assert process.returncode == -9
         project.wait_for_text("done", "yes")
         project.wait_for(lambda: project.recording.processes[0].process.ended)
-        assert project.recording.totals.stalls == 2
+        assert project.recording.totals.stalls >= 2
 
 
 class TestLeftBehind:
@@ -282,7 +282,7 @@ class TestTerminal:
             screen.type(CTRL_C)
             assert screen.wait() == 130
             assert "KeyboardInterrupt" in screen.seen
-            assert "1 stall" in screen.seen
+            assert "blocked for" in screen.seen
             assert screen.seen.count("Traceback") <= 3  # the program's own
 
     def test_interrupted_twice(self, project: Project) -> None:
@@ -297,7 +297,7 @@ class TestTerminal:
             screen.type(CTRL_C)
             screen.read_until("asked 2")
             assert screen.wait() == 3
-            assert "1 stall" in screen.seen
+            assert "blocked for" in screen.seen
 
     def test_keyboard_is_the_commands(self, project: Project) -> None:
         code = """
@@ -330,7 +330,7 @@ class TestTerminal:
         """
         project.write("app.py", code)
         with terminal([*LOOPWATCH, "run", "app.py"], project.folder, project.environment) as screen:
-            screen.read_until("up")
+            screen.read_until("up\r\n")  # all of it: nothing can be written after that
             screen.hang_up()
             project.wait_for_text("heard", "HUP ")
             screen.wait()

@@ -67,22 +67,29 @@ def find_command(words: Sequence[str], module: str | None = None) -> Command:
     typed = shlex.join(words)
     if not name:
         raise LoopwatchError("the command to run is empty", _EXAMPLE)
-    if os.sep in name or (os.altsep and os.altsep in name):
-        found: str | None = name
-    else:
-        beside = str(Path(sys.executable).parent)
-        found = shutil.which(name) or (name if _is_script(name) else shutil.which(name, path=beside))
-        if found is None:
-            here = Path(name).is_file()
-            raise LoopwatchError(
-                f"{name}: there is no such command",
-                f"write: loopwatch run ./{name}" if here else "install it in this environment, or write its path",
-            )
-    assert found is not None
+    found, name = _find(name)
     if _is_script(found) and not (os.access(found, os.X_OK) and _interpreter(found)):
         return _python([name, *rest], typed)
     _must_run(found)
     return Command(found, (name, *rest), typed)
+
+
+def _find(name: str) -> tuple[str, str]:
+    """The program's file, and the name to call it by."""
+    if os.sep in name or (os.altsep and os.altsep in name):
+        return name, name
+    if found := shutil.which(name):
+        return found, name
+    if _is_script(name):
+        return name, name
+    if beside := shutil.which(name, path=str(Path(sys.executable).parent)):
+        return beside, beside  # a Python that is not on PATH cannot find its home by its name
+    raise LoopwatchError(
+        f"{name}: there is no such command",
+        f"write: loopwatch run ./{name}"
+        if Path(name).is_file()
+        else "install it in this environment, or write its path",
+    )
 
 
 def _python(arguments: Sequence[str], typed: str) -> Command:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Mapping
@@ -38,6 +39,6 @@ def become(command: Command, environment: Mapping[str, str]) -> NoReturn:
 
 def _failure(command: Command, error: OSError) -> LoopwatchError:
     hint = "the first line of a script has to say what runs it, like: #!/bin/sh"
-    if error.strerror != os.strerror(8):  # ENOEXEC
+    if error.errno != errno.ENOEXEC:
         hint = "try it without loopwatch"
     return LoopwatchError(f"{command.argv[0]} cannot be run: {error.strerror}", hint)

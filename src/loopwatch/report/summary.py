@@ -17,6 +17,7 @@ from loopwatch.report.text_site import SiteView
 from loopwatch.report.words import command, counted, duration, plain, share
 
 _MOST_SITES = 5
+_MOST_CELLS = 80  # of a command
 _MOST_NAMED = 3  # of what might come in large numbers: processes, notes
 
 
@@ -45,7 +46,7 @@ def nothing(typed: str, deaf_option: str = "") -> Text:
     why = "a Python started with -I, -E or -S, or with a PYTHONPATH of its own, cannot be watched"
     if deaf_option:
         why = f"Python's option {deaf_option} keeps loopwatch out"
-    return Text(f"No event loop ran in {plain(typed)}: nothing was watched ({why}).")
+    return Text(f"No event loop ran in {_brief(typed)}: nothing was watched ({why}).")
 
 
 def _lead(run: Run, whole: float) -> Text:
@@ -82,7 +83,7 @@ def _sites(run: Run, view: SiteView) -> Iterator[Text]:
     sites = [site for site in run.sites if site.counted]
     shown = sites[:_MOST_SITES]
     figures = [f"{duration(site.total)} · {counted(site.count, 'stall')}" for site in shown]
-    room = view.width - 8 - max(map(cell_len, figures), default=0)
+    room = view.width - 7 - max(map(cell_len, figures), default=0)
     names = [_name(site, view, room) for site in shown]
     column = max((name.cell_len for name in names), default=0)
     for rank, (name, figure) in enumerate(zip(names, figures, strict=True), 1):
@@ -103,26 +104,34 @@ def _name(site: Site, view: SiteView, room: int) -> Text:
 def _idle(run: Run, typed: str, pid: int) -> Iterator[Text]:
     """The processes in which no loop ran: the command itself first, then those that had asyncio all the same."""
     started = {each.process.pid for each in run.processes if each.process.parent_pid == pid}
-    if not any(each.loops for each in run.processes):
-        yield Text(f"No event loop ran in {plain(typed)}: nothing was watched.")
+    busy = {each.process.pid for each in run.processes if each.loops}
+    if not busy:
+        # A process that is not watched may well have had a loop.
+        nothing_ran = f"No event loop ran in {_brief(typed)}: nothing was watched."
+        yield Text(f"Nothing was watched in {_brief(typed)}." if run.unwatched else nothing_ran)
         return
-    if not any(each.loops for each in run.processes if each.process.pid in started):
-        yield Text(f"No event loop ran in {plain(typed)} itself, only in its child processes.")
+    if not started & busy and not run.unwatched:
+        yield Text(f"No event loop ran in {_brief(typed)} itself, only in its child processes.")
     idle = [each.process for each in run.processes if not each.loops and each.process.pid not in started]
-    yield from _some("No event loop ran in {}.", [f"pid {each.pid} ({command(each.command)})" for each in idle])
+    yield from _some("No event loop ran in {}.", [f"pid {each.pid} ({_brief(command(each.command))})" for each in idle])
 
 
 def _unwatched(run: Run) -> Iterator[Text]:
     """Each program once, however often it was started. A process with a loop is watched, whatever else it has."""
     watched = {each.process.pid for each in run.processes if each.loops}
     names = [
-        f"{command(each.command) or plain(each.executable)}: {plain(each.reason)}"
+        f"{_brief(command(each.command) or each.executable)}: {plain(each.reason)}"
         for each in run.unwatched
         if each.pid not in watched
     ]
     for line in _some("Not watched: {}.", names):
         line.stylize("yellow")
         yield line
+
+
+def _brief(words: str) -> str:
+    """A command in a sentence: of a long one, the beginning."""
+    return fit(plain(words), _MOST_CELLS)
 
 
 def _some(sentence: str, names: list[str]) -> Iterator[Text]:
