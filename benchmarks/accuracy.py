@@ -23,6 +23,7 @@ class Match:
     known: Known
     duration_ms: float | None = None
     right_line: bool = False
+    samples: int = 0
 
     @property
     def error_ms(self) -> float | None:
@@ -35,7 +36,7 @@ def match(known: Known, parsed: dict[str, Any]) -> Match:
         if stall["start"] <= middle <= stall["start"] + stall["duration_ms"] / 1e3:
             site = None if stall["site"] is None else parsed["sites"][stall["site"]]
             right = site is not None and site["file"].endswith("known_stalls.py") and site["line"] in known.lines
-            return Match(known, stall["duration_ms"], right)
+            return Match(known, stall["duration_ms"], right, stall["samples"])
     return Match(known)
 
 
@@ -77,7 +78,7 @@ def run(quick: bool) -> list[Outcome]:
                 row([name, loop, f"{length:.1f}"], group),
                 loop=loop,
                 name=name,
-                stalls=[[each.known.duration_ms, each.duration_ms, each.right_line] for each in group],
+                stalls=[[each.known.duration_ms, each.duration_ms, each.place] for each in group],
             )
     outcome.add(row(["all", "", ""], everything))
     return [outcome]

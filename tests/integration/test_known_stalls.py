@@ -38,6 +38,8 @@ def test_durations(matches: list[Match]) -> None:
 
 
 def test_own_lines(matches: list[Match]) -> None:
-    """At least 97 %: a stall in which the watchdog got no CPU has no line."""
-    wrong = [match for match in matches if not match.right_line]
-    assert len(wrong) <= 0.03 * len(matches), wrong
+    """At least 97 % of those with a sample. A machine that gives the watchdog no CPU, or no disk, leaves some without."""
+    placed = [match for match in matches if match.place is not None]
+    wrong = [match for match in placed if not match.right_line]
+    assert len(wrong) <= 0.03 * len(placed), wrong
+    assert len(placed) >= 0.8 * len(matches)
