@@ -38,7 +38,7 @@ def test_durations(matches: list[Match]) -> None:
 
 
 def test_own_lines(matches: list[Match]) -> None:
-    """At least 97 % of those with a sample. A machine that gives the watchdog no CPU, or no disk, leaves some without."""
+    """At least 97 % of those with a sample: a machine that gives the watchdog no CPU leaves some without."""
     placed = [match for match in matches if match.place is not None]
     wrong = [match for match in placed if not match.right_line]
     assert len(wrong) <= 0.03 * len(placed), wrong
