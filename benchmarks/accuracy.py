@@ -38,7 +38,8 @@ def match(known: Known, parsed: dict[str, Any]) -> Match:
     for stall in parsed["stalls"]:
         if stall["start"] <= middle <= stall["start"] + stall["duration_ms"] / 1e3:
             site = None if stall["site"] is None else parsed["sites"][stall["site"]]
-            return Match(known, stall["duration_ms"], site and f"{site['file']}:{site['line']}")
+            place = f"{site['file']}:{site['line']}" if stall["samples"] and site else None
+            return Match(known, stall["duration_ms"], place)
     return Match(known)
 
 
