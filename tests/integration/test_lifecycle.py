@@ -1,0 +1,544 @@
+"""Loops, threads, forks and ends of every kind, each in a program of its own: it must behave as if nobody watched, and
+what it did must be in the recording."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from loopwatch.model import Stall
+from loopwatch.recording import Decoder
+
+LOOPS = ["asyncio", "uvloop"]
+PRELUDE = """
+import asyncio, os, signal, sys, threading, time
+import loopwatch
+if {loop!r} == "uvloop":
+    import uvloop
+    run, new_loop = uvloop.run, uvloop.new_event_loop
+else:
+    run, new_loop = asyncio.run, asyncio.new_event_loop
+
+def block(seconds=0.05):
+    time.sleep(seconds)
+
+async def blocking():
+    await asyncio.sleep(0.002)
+    block()
+    await asyncio.sleep(0)
+"""
+
+
+def run_program(
+    folder: Path, body: str, loop: str = "asyncio", status: int = 0, **environment: str
+) -> tuple[str, list[list[Stall]]]:
+    """Run it with `PRELUDE` before it; its output, and the stalls of each process that it recorded in `rec`."""
+    program = folder / "program.py"
+    program.write_text(PRELUDE.format(loop=loop) + textwrap.dedent(body), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(program)],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout + done.stderr, recorded(folder / "rec")
+
+
+def recorded(folder: Path) -> list[list[Stall]]:
+    """The stalls of each recording file, that of the first process first."""
+    found = []
+    for path in sorted(folder.glob("*.jsonl"), key=lambda path: path.stem.partition("-")[2]):  # by start
+        decoder = Decoder()
+        stalls = decoder.feed(path.read_bytes()) + decoder.end_part() + decoder.flush()
+        found.append(stalls + decoder.open_stalls())
+    return found
+
+
+def blocked(stalls: list[Stall]) -> int:
+    """How many of them lasted as long as one `block()`."""
+    return sum(stall.duration >= 0.05 for stall in stalls)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_loops_in_threads(tmp_path: Path, loop: str) -> None:
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        loopwatch.start(record="rec")
+        threads = [threading.Thread(target=run, args=(blocking(),), name=f"loop {i}") for i in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        """,
+        loop,
+    )
+    assert {stall.thread for stall in stalls if stall.duration >= 0.05} == {f"loop {i}" for i in range(8)}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_thousand_loops_leave_nothing_behind(tmp_path: Path, loop: str) -> None:
+    run_program(
+        tmp_path,
+        """
+        def counts():
+            return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+        loopwatch.start(record="rec")
+        run(asyncio.sleep(0))
+        before = counts()
+        for _ in range(1000):
+            run(asyncio.sleep(0))
+        assert counts() == before, (counts(), before)
+        loopwatch.stop()
+        assert counts()[1] == 1
+        """,
+        loop,
+    )
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_the_first_step_and_the_last(tmp_path: Path, loop: str) -> None:
+    """No poll comes before the one nor after the other."""
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        async def first():
+            block()
+
+        def last(loop):
+            loop.stop()
+            block()
+
+        loopwatch.start(record="rec")
+        run(first())
+        loop = new_loop()
+        loop.call_later(0.01, last, loop)
+        loop.run_forever()
+        loop.close()
+        """,
+        loop,
+    )
+    assert blocked(stalls) == 2
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("ending", ["sys.exit(7)", "os._exit(7)", "os.kill(os.getpid(), signal.SIGKILL)"])
+def test_ends_in_the_middle_of_a_callback(tmp_path: Path, loop: str, ending: str) -> None:
+    _, (stalls,) = run_program(
+        tmp_path,
+        f"""
+        def end():
+            block()
+            {ending}
+
+        loopwatch.start(record="rec")
+        loop = new_loop()
+        loop.call_later(0.01, end)
+        loop.run_forever()
+        """,
+        loop,
+        status=-9 if "SIGKILL" in ending else 7,
+    )
+    assert len(stalls) == 1  # at its full length, or as long as it had been recorded
+    assert stalls[0].function == "block"
+
+
+def test_keyboard_interrupt(tmp_path: Path) -> None:
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        loopwatch.start(record="rec")
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+        async def main():
+            time.sleep(5)
+        try:
+            new_loop().run_until_complete(main())
+        except KeyboardInterrupt:
+            run(blocking())
+        """,
+    )
+    assert blocked(stalls) == 2
+    assert max(stall.duration for stall in stalls) < 5
+
+
+def test_a_loop_inside_a_callback(tmp_path: Path) -> None:
+    """The outer iteration goes on while the inner loop runs, polls included."""
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        async def inner():
+            await asyncio.sleep(0.1)
+            block()
+
+        def outer(loop):
+            asyncio._set_running_loop(None)
+            nested = new_loop()
+            nested.run_until_complete(inner())
+            nested.close()
+            asyncio._set_running_loop(loop)
+            loop.call_later(0.01, last, loop)
+
+        def last(loop):
+            block()
+            loop.stop()
+
+        loopwatch.start(record="rec")
+        loop = new_loop()
+        loop.call_soon(outer, loop)
+        loop.run_forever()
+        """,
+    )
+    assert max(stall.duration for stall in stalls) >= 0.15
+    assert blocked(stalls) == 3
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_starting_in_a_running_loop(tmp_path: Path, loop: str) -> None:
+    """Also where the loop's module was imported first."""
+    output, _ = run_program(
+        tmp_path,
+        """
+        async def main():
+            await asyncio.sleep(0.01)
+            with loopwatch.watching() as watch:
+                block()
+                await asyncio.sleep(0.01)
+                block()
+                with loopwatch.watching(threshold=0.2) as strict:
+                    await asyncio.sleep(0.01)
+                    block(0.25)
+            await asyncio.sleep(0.01)
+            print(len([s for s in watch.stalls if s.duration >= 0.05]), len(strict.stalls))
+
+        run(main())
+        """,
+        loop,
+    )
+    assert output.split() == ["3", "1"]
+
+
+def test_storms_of_start_and_stop(tmp_path: Path) -> None:
+    output, _ = run_program(
+        tmp_path,
+        """
+        def storm():
+            for _ in range(40):
+                with loopwatch.watching():
+                    run(asyncio.sleep(0.0005))
+                try:
+                    loopwatch.start()
+                    loopwatch.stop()
+                except loopwatch.LoopwatchError:
+                    pass
+
+        threads = [threading.Thread(target=storm) for _ in range(8)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        with loopwatch.watching() as watch:
+            run(blocking())
+        print(sum(s.duration >= 0.05 for s in watch.stalls))
+        """,
+    )
+    assert output.split() == ["1"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_forks_inside_callbacks(tmp_path: Path, loop: str) -> None:
+    """A child with a loop of its own is recorded by itself; one that goes on in its parent's loop just runs."""
+    _, processes = run_program(
+        tmp_path,
+        """
+        async def main():
+            for number in range(3):
+                child = os.fork()
+                if not child:
+                    if number == 0:
+                        os._exit(0)
+                    if number == 1:
+                        loop = new_loop()
+                        loop.run_until_complete(blocking())
+                        sys.stdout.flush()
+                        loopwatch.stop()
+                        os._exit(0)
+                    block()
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+                await asyncio.sleep(0.01)
+            process = await asyncio.create_subprocess_exec("true")
+            assert await process.wait() == 0
+            block()
+
+        loopwatch.start(record="rec")
+        run(main())
+        """,
+        loop,
+    )
+    parent, *children = processes
+    assert blocked(parent) >= 1
+    assert [blocked(stalls) for stalls in children] == [1]
+
+
+def test_three_hundred_forks(tmp_path: Path) -> None:
+    run_program(
+        tmp_path,
+        """
+        async def main():
+            for _ in range(300):
+                child = os.fork()
+                if not child:
+                    os._exit(0)
+                assert os.waitpid(child, 0)[1] == 0
+
+        loopwatch.start(record="rec", threshold=0.001, interval=0)
+        run(main())
+        """,
+    )
+
+
+def test_sampled_while_the_interpreter_ends(tmp_path: Path) -> None:
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        def forever():
+            loop = new_loop()
+            loop.call_soon(spin)
+            loop.run_forever()
+
+        def spin():
+            while True:
+                sum(range(100))
+
+        loopwatch.start(record="rec", interval=0)
+        threading.Thread(target=forever, daemon=True).start()
+        time.sleep(0.2)
+        """,
+    )
+    assert [stall.function for stall in stalls] == ["spin"]
+
+
+def test_on_stall_may_do_what_it_likes(tmp_path: Path) -> None:
+    output, _ = run_program(
+        tmp_path,
+        """
+        told = []
+        def on_stall(stall):
+            assert threading.current_thread() is not threading.main_thread()
+            told.append(stall)
+            if len(told) == 1:
+                raise RuntimeError("mine")
+            time.sleep(0.1)
+
+        async def main():
+            for _ in range(4):
+                await blocking()
+
+        loopwatch.start(on_stall=on_stall)
+        run(main())
+        loopwatch.stop()
+        print(sum(stall.duration >= 0.05 for stall in told))
+        """,
+    )
+    assert output.split()[0] == "4"
+    assert "RuntimeError: mine" in output
+
+
+def test_allowed_stalls_are_told_apart(tmp_path: Path) -> None:
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        async def main():
+            await asyncio.sleep(0.01)
+            with loopwatch.allowed(), loopwatch.allowed():
+                block()
+            await asyncio.sleep(0.01)
+            block()
+
+        with loopwatch.allowed():
+            pass
+        loopwatch.start(record="rec")
+        run(main())
+        """,
+    )
+    assert [stall.allowed for stall in stalls if stall.duration >= 0.05] == [True, False]
+
+
+def test_a_program_that_closes_every_descriptor(tmp_path: Path) -> None:
+    """Its own files stay its own, and the recording goes on."""
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        def close_all():
+            for number in range(3, 256):
+                if number not in mine:
+                    try: os.close(number)
+                    except OSError: pass
+
+        async def main():
+            for number in range(20):
+                close_all()
+                victims = [os.open(f"victim{i}", os.O_RDWR | os.O_CREAT | os.O_TRUNC) for i in range(8)]
+                block()
+                assert [os.fstat(victim).st_size for victim in victims] == [0] * 8
+                for victim in victims: os.close(victim)
+                await asyncio.sleep(0)
+
+        loopwatch.start(record="rec", interval=0)
+        loop = new_loop()
+        mine = {int(name) for name in os.listdir("/proc/self/fd")}  # the loop's own must stay
+        loop.run_until_complete(main())
+        """,
+    )
+    assert blocked(stalls) == 20
+    assert all(stall.samples for stall in stalls if stall.duration >= 0.05)
+
+
+def test_without_descriptors_durations_remain(tmp_path: Path) -> None:
+    """No pipe, no recording file: the program runs on, and what is told has no lines."""
+    output, _ = run_program(
+        tmp_path,
+        """
+        import resource
+        from loopwatch import watching  # needs descriptors, to be imported
+        async def main():
+            await asyncio.sleep(0.01)
+            with watching() as watch:
+                block()
+                await asyncio.sleep(0.01)
+            print(sum(s.duration >= 0.05 for s in watch.stalls))
+        loop = new_loop()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) - 1,) * 2)
+        loop.run_until_complete(main())
+        """,
+    )
+    assert output.split() == ["1"]
+
+
+@pytest.mark.parametrize(("loop", "way"), [("asyncio", "select"), ("uvloop", "uv"), ("asyncio", "context")])
+def test_the_other_ways_to_see_a_poll(tmp_path: Path, loop: str, way: str) -> None:
+    output, (stalls,) = run_program(
+        tmp_path,
+        """
+        class Protocol(asyncio.Protocol):
+            def __init__(self, done): self.done = done
+            def data_received(self, data):
+                block()
+                self.done.set_result(None)
+
+        async def main():
+            import socket
+            loop = asyncio.get_running_loop()
+            await blocking()
+            await asyncio.sleep(0.02)
+            done = loop.create_future()
+            ours, theirs = socket.socketpair()
+            transport, _ = await loop.create_connection(lambda: Protocol(done), sock=ours)
+            theirs.send(b"x")
+            await done
+            transport.close()
+            await asyncio.sleep(0.02)
+            return getattr(loop, "_selector", None)
+
+        loopwatch.start(record="rec")
+        selector = run(main())
+        loopwatch.stop()
+        assert "select" not in getattr(selector, "__dict__", {})
+        """,
+        loop,
+        LOOPWATCH_POLL=way,
+    )
+    # Without a hook a stall is known to a patrol or two.
+    assert sum(stall.duration >= (0.03 if way == "context" else 0.05) for stall in stalls) == 2, output
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_polls_of_others_are_work(tmp_path: Path, loop: str) -> None:
+    """Only the loop's own poll is idle time: a synchronous client that waits by itself stalls it."""
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        import select, selectors, subprocess
+        async def main():
+            await asyncio.sleep(0.01)
+            select.epoll().poll(0.06)
+            await asyncio.sleep(0.01)
+            selectors.DefaultSelector().select(0.06)
+            await asyncio.sleep(0.01)
+            subprocess.run(["sleep", "0.06"], check=True, capture_output=True)
+
+        loopwatch.start(record="rec")
+        run(main())
+        """,
+        loop,
+    )
+    assert blocked(stalls) == 3
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_waiting_for_the_gil_counts(tmp_path: Path, loop: str) -> None:
+    """A thread keeps the GIL from the loop after each of its polls: the loop is busy for as long as it lags."""
+    output, _ = run_program(
+        tmp_path,
+        """
+        from loopwatch.recording import Decoder
+        from loopwatch import _core
+
+        def heavy():
+            end = time.perf_counter() + 1
+            while time.perf_counter() < end:
+                sum(range(1000))
+
+        async def main():
+            lag = 0.0
+            thread = asyncio.create_task(asyncio.to_thread(heavy))
+            while not thread.done():
+                begin = time.perf_counter()
+                await asyncio.sleep(0.005)
+                lag += time.perf_counter() - begin - 0.005
+            return lag
+
+        loopwatch.start(record="rec")
+        lag = run(main())
+        loopwatch.stop()
+        import glob, json
+        lines = [json.loads(line) for line in open(glob.glob("rec/*.jsonl")[0])]
+        busy = [line for line in lines if line["t"] == "summary"][-1]["busy_ns"] / 1e9
+        print(busy / lag)
+        """,
+        loop,
+    )
+    assert 0.6 < float(output) < 1.4  # within a tenth on a quiet machine
+
+
+def test_a_process_that_hangs_for_good(tmp_path: Path) -> None:
+    """The running stall stands in the recording while it lasts, and after the kill."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        PRELUDE.format(loop="asyncio")
+        + textwrap.dedent("""
+        def hang():
+            print("hanging", flush=True)
+            while True: pass
+
+        loopwatch.start(record="rec")
+        loop = new_loop()
+        loop.call_later(0.01, hang)
+        loop.run_forever()
+        """)
+    )
+    with subprocess.Popen([sys.executable, str(program)], cwd=tmp_path, stdout=subprocess.PIPE) as process:
+        assert process.stdout and process.stdout.readline() == b"hanging\n"
+        found: list[Stall] = []
+        while not found and process.poll() is None:
+            found = [stall for stalls in recorded(tmp_path / "rec") for stall in stalls]
+        process.kill()
+    assert [stall.function for stall in found] == ["hang"]
+    (after,) = recorded(tmp_path / "rec")
+    assert [stall.function for stall in after] == ["hang"]
