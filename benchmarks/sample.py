@@ -1,7 +1,8 @@
 """The cost of one sample by depth of the stack: the watchdog's own count of the time it spent sampling.
 
-`python -m benchmarks.sample FOLDER DEPTH still|moving` is the program that is sampled: a stall with so many
-frames that stand still (a sleep), or whose innermost frames come and go (calls in a loop).
+`python -m benchmarks.sample FOLDER DEPTH still|moving INTERVAL` is the program that is sampled: a stall with so many
+frames that stand still (a sleep), or whose innermost frames come and go (calls in a loop). Every millisecond, as
+shipped, each sample finds cold caches; one right after the other (interval 0) it costs what the gather itself does.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from benchmarks.outcome import Outcome, spread
 from benchmarks.watched import ROOT, last_summary
 
 DEPTHS = [10, 30, 60, 120]
+CASES = [("still", 0.001), ("moving", 0.001), ("still", 0.0)]
 SECONDS = 0.5
 
 
@@ -52,11 +54,11 @@ async def stalls(depth: int, work: Callable[[], None], count: int) -> None:
         await asyncio.sleep(0.02)
 
 
-def main(folder: Path, depth: int, kind: str) -> None:
+def main(folder: Path, depth: int, kind: str, interval: float) -> None:
     import loopwatch
 
     # The asyncio frames below the task and the work itself count too: about six.
-    loopwatch.start(threshold=0.010, interval=0.001, record=folder)
+    loopwatch.start(threshold=0.010, interval=interval, record=folder)
     asyncio.run(stalls(max(depth - 6, 1), still if kind == "still" else moving, 3))
     loopwatch.stop()
 
@@ -64,25 +66,33 @@ def main(folder: Path, depth: int, kind: str) -> None:
 def run(quick: bool) -> list[Outcome]:
     outcome = Outcome(
         "sample",
-        "One sample every ms, µs each: median [quartiles] of runs",
-        ["frames", "stack", "µs", "samples a run", "torn"],
+        "Cost of one sample, µs: median [quartiles] of the runs",
+        ["frames", "stack", "interval", "µs", "samples a run", "torn"],
     )
     runs = 1 if quick else 5
-    for kind in ["still", "moving"]:
+    for kind, interval in CASES:
         for depth in DEPTHS:
             summaries = []
             for _ in range(runs):
                 with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as name:
-                    command = [sys.executable, "-m", "benchmarks.sample", name, str(depth), kind]
+                    command = [sys.executable, "-m", "benchmarks.sample", name, str(depth), kind, str(interval)]
                     subprocess.run(command, cwd=ROOT, check=True)
                     summaries.append(last_summary(Path(name)))
             costs = [each["sampling_ns"] / max(each["samples"] + each["torn"], 1) / 1e3 for each in summaries]
             samples = sum(each["samples"] for each in summaries)
             torn = sum(each["torn"] for each in summaries)
             outcome.add(
-                [str(depth), kind, spread(costs), str(samples // runs), f"{torn / max(samples + torn, 1):.1%}"],
+                [
+                    str(depth),
+                    kind,
+                    f"{interval * 1e3:g} ms",
+                    spread(costs),
+                    str(samples // runs),
+                    f"{torn / max(samples + torn, 1):.1%}",
+                ],
                 depth=depth,
                 kind=kind,
+                interval=interval,
                 costs_us=costs,
                 samples=samples,
                 torn=torn,
@@ -91,4 +101,4 @@ def run(quick: bool) -> list[Outcome]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3], float(sys.argv[4]))
