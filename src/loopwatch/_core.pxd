@@ -147,7 +147,9 @@ cdef extern from "cpython/context_watch.h":
 
 
 cdef extern from "cpython/steps.h":
-    object lw_steps_new(object awaitable, object whose, void (*resumed)(object) noexcept, void (*suspended)(object) noexcept)
+    ctypedef void lw_step_function(object whose) noexcept
+
+    object lw_steps_new(object awaitable, object whose, lw_step_function *resumed, lw_step_function *suspended)
 
 
 cdef extern from "cpython/walk.h":
