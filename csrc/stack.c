@@ -38,6 +38,7 @@ typedef struct evidence {
     size_t before, proof;  /* offsets of the code's bytes */
     size_t a, b, c, later; /* offsets of the frame's bytes */
     lw_raw_frame frame;    /* as read in A */
+    intptr_t slots;        /* the fewest that it used in any look; see lw_frame_slots */
     bool shim;
 } evidence;
 
@@ -394,6 +395,11 @@ static bool same_frame(const lw_raw_frame *a, const lw_raw_frame *b, bool innerm
            (innermost || (a->instruction == b->instruction && a->slots == b->slots));
 }
 
+static intptr_t fewest(intptr_t a, intptr_t b)
+{
+    return a < b ? a : b;
+}
+
 /* Whether the frames from `first` outwards agree in A, B and C and are linked as predicted. *broken is the frame
    whose link leads elsewhere, when that is what is wrong; else the chain's length. */
 static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const lw_chain *chain, size_t first,
@@ -411,6 +417,7 @@ static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const 
         lw_frame_decode(bytes + seen->c, predicted->address, &c);
         if (!same_frame(a, &b, i == first) || !same_frame(a, &c, i == first))
             return false;
+        seen->slots = fewest(lw_frame_slots(a), fewest(lw_frame_slots(&b), lw_frame_slots(&c)));
         bool linked;
         if (i + 1 == count)
             linked = is_end(view, a) || (count == LW_STACK_DEPTH && a->previous == predicted->previous);
@@ -489,16 +496,19 @@ static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_
         return LW_TORN;
     for (size_t i = first; i < chain->count; i++) {
         lw_raw_frame again;
-        const evidence *seen = &sampler->evidence[i];
+        evidence *seen = &sampler->evidence[i];
         lw_frame_decode(bytes + seen->later, chain->links[i].frame.address, &again);
         if (!same_frame(&seen->frame, &again, i == first))
             return LW_TORN;
+        seen->slots = fewest(seen->slots, lw_frame_slots(&again));
     }
     for (size_t i = first; i < chain->count; i++) {
         const evidence *seen = &sampler->evidence[i];
         lw_link *link = &chain->links[i];
         if (seen->shim)
             continue;
+        if (known_of(link) != NULL && !lw_code_frame_alive(known_of(link), seen->slots))
+            return LW_TORN;
         status = lw_code_prove(known_of(link), bytes + seen->before, bytes + seen->proof);
         if (status == LW_TORN)
             return LW_TORN;

@@ -17,8 +17,8 @@
 
    The chain of the last sample is the prediction. It is accepted from the frame that the first pointer names, downwards,
    when A to D agree on code, caller and owner of each frame and on the instruction and the stack of each caller, when
-   every link leads to the next frame, when no caller looks as if it ran itself or had returned, and when the second
-   pointer does not name a caller. The last two are for reads that fall into step with the program, and for a thread
+   every link leads to the next frame, when no caller looks as if it ran itself, when none of them, the innermost
+   included, had been cleared in any look, and when the second pointer does not name a caller. These are for reads that fall into step with the program, and for a thread
    that is stopped in the middle by a busy machine: it shows the same frames from then on, be they of the moment of the
    first pointer or not. Random padding is against the former, too. Otherwise the chain is learnt anew and the gather
    repeated, a few times; then the sample is torn: counted, not shown.

@@ -402,7 +402,12 @@ lw_status lw_codes_place(lw_codes *codes, lw_memory *memory, const lw_known_code
     return status;
 }
 
+bool lw_code_frame_alive(const lw_known_code *known, intptr_t slots)
+{
+    return slots >= (intptr_t)known->locals;
+}
+
 bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, bool leaves)
 {
-    return !frame->running && frame->slots >= (intptr_t)known->locals && !leaves;
+    return !frame->running && lw_code_frame_alive(known, frame->slots) && !leaves;
 }

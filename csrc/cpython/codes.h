@@ -75,6 +75,9 @@ typedef struct lw_code_place {
 lw_status lw_codes_place(lw_codes *codes, lw_memory *memory, const lw_known_code *known, int32_t unit,
                          lw_code_place *out);
 
+/* Whether a frame of this code that uses so many slots has not been cleared (3.12 and later). */
+bool lw_code_frame_alive(const lw_known_code *known, intptr_t slots);
+
 /* Whether a frame at a place that leaves it or not can have called another one, without C code in between: it has
    left itself, but not for good. */
 bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, bool leaves);

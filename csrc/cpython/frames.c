@@ -181,6 +181,11 @@ bool lw_frame_called_directly(const lw_raw_frame *caller, const lw_raw_frame *ca
     return !callee->entered && !lw_frame_is_shim(callee) && !lw_frame_is_shim(caller);
 }
 
+intptr_t lw_frame_slots(const lw_raw_frame *frame)
+{
+    return frame->running ? INTPTR_MAX : frame->slots;
+}
+
 bool lw_frame_is_generator(const lw_raw_frame *frame)
 {
     return frame->owner == FRAME_OWNED_BY_GENERATOR;

@@ -75,6 +75,8 @@ void lw_frame_decode(const void *bytes, uintptr_t address, lw_raw_frame *out);
 bool lw_frame_is_shim(const lw_raw_frame *frame);
 /* Whether no C code is between the two, as far as the version tells. */
 bool lw_frame_called_directly(const lw_raw_frame *caller, const lw_raw_frame *callee);
+/* Locals and stack that it uses, as far as one can see: of a running frame, any number. */
+intptr_t lw_frame_slots(const lw_raw_frame *frame);
 /* A frame of a generator or coroutine. */
 bool lw_frame_is_generator(const lw_raw_frame *frame);
 
