@@ -146,6 +146,7 @@ class TestFigures:
         assert found.value(b"x-blocking-time-ms") == pytest.approx(really[0], abs=4)
         assert found.value(b"x-loop-delay-ms") < 2
 
+    @repeated
     async def test_location(self) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await asyncio.sleep(0.001)
