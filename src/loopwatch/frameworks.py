@@ -21,11 +21,14 @@ def _quart(module: ModuleType) -> None:
     """Requests and websockets. The rule is known before the handler runs."""
 
     def matched(context: Any) -> None:
-        request = context.request_websocket
+        # The second since 0.23, where contexts are all of one class.
+        request = getattr(context, "request_websocket", None) or context._request_websocket
         if request.url_rule is not None:
             request.scope[TEMPLATE] = request.url_rule.rule
 
-    after(module._BaseRequestWebsocketContext, "match_request", matched)
+    for each in list(vars(module).values()):
+        if isinstance(each, type) and each.__module__ == module.__name__ and "match_request" in vars(each):
+            after(each, "match_request", matched)
 
 
 def _django(module: ModuleType) -> None:
@@ -56,6 +59,8 @@ def _aiohttp_template(request: Any) -> str | None:
 
 
 def _sanic(module: ModuleType) -> None:
+    """When an app starts, sanic writes this method anew from its source: so it is wrapped after that."""
+
     def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         async def handle_request(self: Any, request: Any) -> Any:
@@ -70,7 +75,17 @@ def _sanic(module: ModuleType) -> None:
 
         return handle_request
 
-    replaced(module.Sanic, "handle_request", wrapping)
+    def starting(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def _startup(self: Any) -> Any:
+            result = await original(self)
+            with contextlib.suppress(Exception):
+                replaced(module.Sanic, "handle_request", wrapping)
+            return result
+
+        return _startup
+
+    replaced(module.Sanic, "_startup", starting)
 
 
 def _sanic_template(request: Any) -> str | None:

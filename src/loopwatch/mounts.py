@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-MOUNT = "<mount>"
+MOUNT = "/<mount>"
 """For the prefix of a mount that cannot be told."""
 UNMATCHED = "<unmatched>"
 

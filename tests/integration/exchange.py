@@ -89,19 +89,25 @@ async def exchange(
     *incoming: Message,
     sending: Callable[[Message], Any] | None = None,
 ) -> Exchange:
-    """Call an app; it receives `incoming`, then waits for ever. `sending` may raise, as a closed connection does."""
+    """Call an app; it receives `incoming`, then waits until its response is complete, when the client hangs up.
+
+    `sending` may raise, as a closed connection does.
+    """
     messages = list(incoming) or [{"type": "http.request", "body": b"", "more_body": False}]
-    found = Exchange()
+    found, complete = Exchange(), asyncio.Event()
 
     async def receive() -> Message:
-        if not messages:
-            await asyncio.Event().wait()
-        return messages.pop(0)
+        if messages:
+            return messages.pop(0)
+        await complete.wait()
+        return {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:
         if sending is not None:
             sending(message)
         found.sent.append(message)
+        if message["type"] == "http.response.body" and not message.get("more_body"):
+            complete.set()
 
     try:
         found.result = await app(scope, receive, send)
