@@ -1,0 +1,159 @@
+"""No stack is ever shown that the program never had, however fast it calls.
+
+The thread goes on running while its frames are read, so a sample may mix frames of different moments. Here programs do
+their worst to make that happen, and a judge that knows all the stacks they can have looks at every sample, by the way
+of the product: loop, watchdog, recording, reader.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import json
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from loopwatch.model import Frame
+from tests.integration import workloads
+from tests.integration.judge import Calls
+from tests.integration.sampling import Seen, sample
+from tests.integration.trial import Verdict
+
+ROOT = Path(__file__).parents[2]
+MILLIONS = 1.0
+BUDGET = 60.0  # seconds
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Others that want the cores as well."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+
+
+def hold_trial(millions: float) -> list[Verdict]:
+    """Run the trial to its end."""
+    command = [sys.executable, "-m", "tests.integration.trial", str(millions), str(BUDGET)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * BUDGET)
+    assert done.returncode == 0, done.stderr
+    verdicts = [Verdict(**json.loads(line)) for line in done.stdout.splitlines()]
+    for verdict in verdicts:
+        torn = verdict.torn / max(1, verdict.torn + verdict.taken)
+        print(f"{verdict.name:16} {verdict.taken:8} samples, {torn:6.1%} torn, {verdict.faults or 'none wrong'}")
+    return verdicts
+
+
+@pytest.mark.timeout(3 * BUDGET)
+@pytest.mark.parametrize("others", [0, 2], ids=["quiet", "contended"])
+def test_a_million_samples(others: int) -> None:
+    """In every kind of code. Other processes stop the two threads at any moment, hence the one in a million."""
+    with busy_processes(others):
+        verdicts = hold_trial(MILLIONS)
+    assert {verdict.name for verdict in verdicts} == set(workloads.WORKLOADS)
+    assert sum(verdict.taken for verdict in verdicts) >= MILLIONS * 1e6
+    assert all(verdict.taken > 0 and verdict.distinct > 2 and not verdict.omitted for verdict in verdicts)
+    faults = {verdict.name: verdict.faults for verdict in verdicts if verdict.faults}
+    wrong = sum(sum(each.values()) for each in faults.values())
+    assert wrong <= (MILLIONS if others else 0), faults
+
+
+NUMBERS = [0] * 20_000 + [1]
+
+
+def climb(number: int) -> int:
+    for _ in range(10_000):
+        number += 1
+    return number
+
+
+def step(number: int) -> int:
+    return climb(number)
+
+
+def from_two_lines() -> None:
+    """Calls the same function for a while from one line, then ten times as long from another. Both times through C
+    code that takes its time, so that the line is seen by itself as well."""
+    sum(map(step, filter(None, NUMBERS * 2)))  # first
+    sum(map(step, filter(None, NUMBERS * 20)))  # second
+
+
+def test_a_line_is_not_remembered() -> None:
+    """What is known from the last sample must not outlive it: what is called later is called from the later line."""
+    samples = sample([from_two_lines] * 20)
+    source, start = inspect.getsourcelines(from_two_lines)
+    seen: Counter[str] = Counter()
+    for stack, count in samples.stacks.items():
+        if stack[-1].function == climb.__name__:
+            caller = next(frame for frame in reversed(stack) if frame.function == from_two_lines.__name__)
+            seen[source[caller.line - start].partition("# ")[2].strip()] += count
+    assert 0 < 3 * seen["first"] < seen["second"], seen
+
+
+@pytest.fixture(scope="module", params=["functions", "generators", "exceptions", "class_bodies", "dunders"])
+def case(request: pytest.FixtureRequest) -> tuple[Calls, list[Seen]]:
+    """What the judge knows of a workload, and real samples of it that go all the way down."""
+    work = workloads.WORKLOADS[request.param]
+    calls = Calls()
+    calls.learn(work)
+    stacks: dict[Seen, int] = {}
+    for _ in range(20):  # a busy machine shows the same ones for a while
+        stacks |= {stack: 1 for stack in sample([work] * 5).stacks if is_deep(stack)}
+        if len({stack[-1].function for stack in stacks}) > 1 and len(stacks) > 6:
+            break
+    return calls, list(stacks)
+
+
+def is_deep(stack: Seen) -> bool:
+    """Whether it goes down to functions of a workload that another one has called."""
+    return len(stack) > 1 and {stack[-1].file, stack[-2].file} <= workloads.FILES
+
+
+def test_the_judge_passes_what_occurs(case: tuple[Calls, list[Seen]]) -> None:
+    """A judge that finds fault with everything is easily had."""
+    calls, stacks = case
+    assert len(stacks) > 6
+    assert [fault for stack in stacks if (fault := calls.fault(stack))] == []
+
+
+def test_the_judge_catches_mixtures(case: tuple[Calls, list[Seen]]) -> None:
+    """A caller from one stack, its callee from another."""
+    calls, stacks = case
+    callees: dict[Frame, set[str]] = {}
+    for stack in stacks:
+        for caller, callee in itertools.pairwise(stack):
+            callees.setdefault(caller, set()).add(callee.function)
+    mixed = 0
+    for one, other in itertools.product(stacks, stacks):
+        *below, caller, callee = one
+        # in these workloads a place that calls one function never calls another
+        if callees[caller] == {callee.function} and other[-1].function != callee.function:
+            mixed += 1
+            assert calls.fault((*below, caller, other[-1]))
+    assert mixed > 0
+
+
+def test_the_judge_catches_small_errors(case: tuple[Calls, list[Seen]]) -> None:
+    """A caller at another line or column, a frame left out, a line that is not in the function, nothing below."""
+    calls, stacks = case
+    *below, caller, innermost = stacks[0]
+    for wrong in (
+        (*below, replace(caller, line=caller.line + 1), innermost),
+        (*below, replace(caller, column=(caller.column or 0) + 1), innermost),
+        (*below, innermost),
+        (*below, caller, caller, innermost),
+        (*below, caller, replace(innermost, line=1)),
+        (innermost,),
+    ):
+        assert calls.fault(wrong), wrong
