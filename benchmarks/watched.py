@@ -62,10 +62,14 @@ class Server:
     url: str
     pid: int
 
-    def cpu_seconds(self) -> float:
-        """User and system time of all its threads, the watchdog's included."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+    def cpu_seconds(self) -> tuple[float, float]:
+        """User and system time so far: of the loop's thread, and of all others, the watchdog's among them."""
+        spent = {
+            int(task.parent.name): int(task.read_text().split()[0]) / 1e9
+            for task in Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        }
+        loop = spent.pop(self.pid)
+        return loop, sum(spent.values())
 
 
 @contextlib.contextmanager
