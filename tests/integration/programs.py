@@ -1,0 +1,100 @@
+"""Programs whose route `/block/{name}` blocks for 40 ms on a line of its own, one for each framework."""
+
+from __future__ import annotations
+
+FASTAPI = """
+import time
+from contextlib import asynccontextmanager
+from fastapi import FastAPI
+
+def block():
+    time.sleep(0.04)
+
+def load():
+    time.sleep(0.05)
+
+@asynccontextmanager
+async def lifespan(app):
+    load()
+    yield
+
+app = FastAPI(lifespan=lifespan)
+
+@app.get("/block/{name}")
+async def blocking(name: str):
+    block()
+    return "ok"
+
+@app.get("/ready")
+async def ready():
+    return "ok"
+"""
+
+QUART = """
+import time
+from quart import Quart
+
+def block():
+    time.sleep(0.04)
+
+app = Quart(__name__)
+
+@app.get("/block/<name>")
+async def blocking(name):
+    block()
+    return "ok"
+
+@app.get("/ready")
+async def ready():
+    return "ok"
+"""
+
+AIOHTTP = """
+import sys, time
+from aiohttp import web
+
+def block():
+    time.sleep(0.04)
+
+async def blocking(request):
+    block()
+    return web.Response(text="ok")
+
+async def ready(request):
+    return web.Response(text="ok")
+
+app = web.Application()
+app.router.add_get("/block/{name}", blocking)
+app.router.add_get("/ready", ready)
+web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
+"""
+
+SANIC = """
+import sys, time
+from sanic import Sanic, text
+
+def block():
+    time.sleep(0.04)
+
+app = Sanic("app")
+
+@app.get("/block/<name>")
+async def blocking(request, name):
+    block()
+    return text("ok")
+
+@app.get("/ready")
+async def ready(request):
+    return text("ok")
+
+if __name__ == "__main__":
+    app.run(host="127.0.0.1", port=int(sys.argv[1]), single_process=True, motd=False, access_log=False)
+"""
+
+PROGRAMS = {"fastapi": FASTAPI, "quart": QUART, "aiohttp": AIOHTTP, "sanic": SANIC}
+NAMES = {
+    "fastapi": "GET /block/{name}",
+    "quart": "GET /block/<name>",
+    "aiohttp": "GET /block/{name}",
+    "sanic": "GET /block/<name:str>",
+}
