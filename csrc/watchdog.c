@@ -1,8 +1,8 @@
 /* The watchdog's thread, and how loops come under it and leave it.
 
    parked    every loop is in its poll. No alarm is set; the first loop to leave its poll sets one, a patrol ahead.
-   patrol    the alarm rang: a loop that has been in one iteration for the patrol time is suspect; a busy one is
-             looked at again later.
+   patrol    the alarm rang: a loop that has been in one iteration for most of the threshold is suspect; a busy one
+             is looked at again later.
    sampling  a suspect is sampled every interval until it polls again.
 
    The lock guards the list of loops and what watched.h says is under it. It is held while looking, never while
@@ -22,6 +22,7 @@ enum {
     QUEUE_BYTES = 8 << 20,
     PATROL_MOST_NS = 5000000,
     PATROL_LEAST_NS = 20000,
+    SUSPECT_MOST_NS = 15000000,
     SLEEP_MOST_NS = 2000000, /* shorter waits are slept, longer ones are left to the alarm */
 };
 
@@ -106,6 +107,15 @@ static void clear_tables(lw_watchdog *watchdog, lw_look *look)
     look->tables_full = false;
 }
 
+/* From which age on an iteration is sampled. Short of the threshold, so that a stall shows from before it is one; but a
+   server at saturation has iterations of several ms all the time, and looking at them all would cost it dearly. */
+static uint64_t suspect_for(uint64_t threshold_ns)
+{
+    uint64_t age = threshold_ns / 4 * 3;
+    age = age < SUSPECT_MOST_NS ? age : SUSPECT_MOST_NS;
+    return age > PATROL_LEAST_NS ? age : PATROL_LEAST_NS;
+}
+
 static lw_look new_look(lw_watchdog *watchdog)
 {
     return (lw_look){
@@ -115,6 +125,7 @@ static lw_look new_look(lw_watchdog *watchdog)
         .now = lw_clock_now(),
         .clearings = watchdog->clearings,
         .patrol_ns = watchdog->bell.patrol_ns,
+        .suspect_ns = suspect_for(watchdog->options.threshold_ns),
         .interval_ns = watchdog->options.interval_ns,
     };
 }

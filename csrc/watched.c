@@ -235,12 +235,12 @@ uint64_t lw_watched_look(lw_watched *watched, lw_look *look)
     if (watched->attached && current_iteration(&watched->marks, &iteration)) {
         look->now = lw_clock_now();
         uint64_t age = look->now > iteration.start_ns ? look->now - iteration.start_ns : 0;
-        if (age >= look->patrol_ns) {
+        if (age >= look->suspect_ns) {
             sample(watched, look, &iteration);
             again = look->interval_ns + (look->interval_ns == 0); /* 0 would mean "never" */
         } else {
             uint64_t least = look->patrol_ns < LOOK_AGAIN_LEAST_NS ? look->patrol_ns : LOOK_AGAIN_LEAST_NS;
-            uint64_t rest = look->patrol_ns - age;
+            uint64_t rest = look->suspect_ns - age;
             again = rest > least ? rest : least;
         }
     }

@@ -58,7 +58,7 @@ typedef struct lw_look {
     lw_recorder *recorder;
     lw_requests *requests;
     uint64_t now;
-    uint64_t patrol_ns, interval_ns;
+    uint64_t patrol_ns, suspect_ns, interval_ns;
     uint32_t clearings; /* how often the intern table has been cleared */
     bool tables_full;   /* set when the intern table must be cleared */
 } lw_look;

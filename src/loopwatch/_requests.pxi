@@ -146,7 +146,9 @@ cdef class Request:
 
 def drive(awaitable, Request one):
     """An awaitable that does what `awaitable` does, and times its steps where nothing else does."""
-    return awaitable if _timed_by_context else lw_steps_new(awaitable, one, _resumed, _suspended)
+    if _timed_by_context and lw_loop_marks_here() != NULL:
+        return awaitable
+    return lw_steps_new(awaitable, one, _resumed, _suspended)
 
 
 def phase(str name):
