@@ -41,7 +41,9 @@
 #include "os/memory.h"
 #include "status.h"
 
-enum { LW_STACK_DEPTH = 1024 }; /* frames; of a deeper stack the innermost ones are kept */
+/* Frames of a stack at most, those included that the interpreter puts between C and Python code; of a deeper one the
+   innermost are kept: 1024 of Python or more. */
+enum { LW_STACK_DEPTH = 2048 };
 
 /* A frame of the prediction, and what is known of it from the last accepted sample. */
 typedef struct lw_link {

@@ -139,14 +139,15 @@ lw_status lw_code_prove(const lw_known_code *known, const void *before, const vo
     return known != NULL && known->identity == lw_layout_code_version(code) ? LW_OK : LW_FAULT;
 }
 
-/* 0 is what the interpreter gives when it has run out of numbers (2^32 code objects): such a code is never known
-   for long, since nothing tells it from the next one. */
+/* 0 is the version of the interpreter's own code (3.13 puts a frame of it under each constructor), which is never
+   freed, so its address says enough; and what is given when there are no numbers left (2^32 code objects): such a code
+   is never known, since nothing tells it from the next one. */
 static lw_status read_identity(lw_memory *memory, const lw_known_code *known, const PyCodeObject *code,
                                uint64_t *identity)
 {
     (void)memory, (void)known;
     *identity = lw_layout_code_version(code);
-    return *identity != 0 ? LW_OK : LW_TORN;
+    return *identity != 0 || lw_layout_immortal(&code->ob_base.ob_base) ? LW_OK : LW_TORN;
 }
 
 #else

@@ -121,6 +121,17 @@ static inline uint32_t lw_layout_code_version(const PyCodeObject *code)
 #endif
 }
 
+/* An object that is never freed. It may be a copy of its first bytes. */
+static inline bool lw_layout_immortal(const PyObject *object)
+{
+#if LW_HAS_CODE_VERSION
+    return _Py_IsImmortal((PyObject *)object);
+#else
+    (void)object;
+    return false;
+#endif
+}
+
 /* Whether the first word of an object still reads as a reference count: the allocator keeps its free list there,
    so a freed block shows an address. 3.14 keeps flags in the upper half, 3.12 an immortal mark of 32 bits. */
 static inline bool lw_layout_reference_count_alive(const PyObject *object)

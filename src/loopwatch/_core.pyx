@@ -42,7 +42,7 @@ cdef extern from *:
 
 
 cdef enum:
-    DEPTH = 1024  # LW_STACK_DEPTH of csrc/stack.h
+    DEPTH = 1024  # of a deeper stack, csrc/stack.h keeps at least so many frames
     TAKE_BYTES = 1 << 20
     STACK_BYTES = 16384  # of the frames of one stack
     UVLOOP_CONTEXTS = 1  # uvloop runs its ready queue inside a callback of its own
@@ -388,10 +388,12 @@ cdef str _test_stacks(frame):
     expected = []
     while frame is not None:
         code = frame.f_code
-        positions = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None), None)
-        expected.append((code.co_filename, code.co_qualname, *positions))
+        place = next(itertools.islice(code.co_positions(), frame.f_lasti // 2, None))
+        expected.append((code.co_filename, code.co_qualname, *place))
         frame = frame.f_back
-    expected = expected[:DEPTH][::-1]
+    expected.reverse()
+    if len(seen) >= DEPTH:
+        expected = expected[-len(seen):]
     if seen == expected:
         return ""
     for index, (one, other) in enumerate(zip(seen, expected)):

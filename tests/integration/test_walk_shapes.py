@@ -1,0 +1,218 @@
+"""The stack is read rightly whatever its shape: deep, mixed at random, in threads and in greenlets."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import greenlet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.integration.walking import DEPTH, all_agree, here
+
+
+@contextmanager
+def deep_recursion() -> Iterator[None]:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+# Ways to get one frame deeper. Each takes what is to be done further in.
+
+Rest = Callable[[], Any]
+
+
+def directly(rest: Rest) -> None:
+    rest()
+
+
+def with_many_locals(rest: Rest) -> None:
+    a = b = c = d = e = f = g = h = i = j = k = m = n = o = p = q = r = s = t = rest
+    rest()
+    del a, b, c, d, e, f, g, h, i, j, k, m, n, o, p, q, r, s, t
+
+
+def through_c(rest: Rest) -> None:
+    functools.reduce(lambda one, other: rest(), [1, 2])
+
+
+def through_sort(rest: Rest) -> None:
+    sorted([1], key=lambda _: str(rest()))
+
+
+def in_generator(rest: Rest) -> None:
+    def generator() -> Iterator[None]:
+        yield rest()
+
+    list(generator())
+
+
+def in_delegating_generator(rest: Rest) -> None:
+    def inner() -> Generator[None, None, None]:
+        yield rest()
+
+    def outer() -> Generator[None, None, None]:
+        yield from inner()
+
+    for _ in outer():
+        pass
+
+
+def in_coroutine(rest: Rest) -> None:
+    async def inner() -> None:
+        rest()
+
+    async def outer() -> None:
+        await inner()
+
+    with pytest.raises(StopIteration):
+        outer().send(None)
+
+
+def in_special_method(rest: Rest) -> None:
+    class Thing:
+        def __getitem__(self, key: int) -> Any:
+            rest()
+
+    Thing()[0]
+
+
+def in_constructor(rest: Rest) -> None:
+    class Thing:
+        def __init__(self) -> None:
+            rest()
+
+    Thing()
+
+
+def in_class_body(rest: Rest) -> None:
+    class Thing:
+        rest()
+
+
+def while_handling(rest: Rest) -> None:
+    try:
+        raise ValueError
+    except ValueError:
+        rest()
+
+
+def in_comprehension(rest: Rest) -> None:
+    [rest() for _ in range(1)]
+
+
+def in_fresh_code(rest: Rest) -> None:
+    exec("\n\nrest()", {"rest": rest})
+
+
+def in_greenlet(rest: Rest) -> None:
+    greenlet.greenlet(rest).switch()
+
+
+def in_thread(rest: Rest) -> None:
+    thread = threading.Thread(target=rest)
+    thread.start()
+    thread.join()
+
+
+WAYS = (
+    directly,
+    with_many_locals,
+    through_c,
+    through_sort,
+    in_generator,
+    in_delegating_generator,
+    in_coroutine,
+    in_special_method,
+    in_constructor,
+    in_class_body,
+    while_handling,
+    in_comprehension,
+    in_fresh_code,
+    in_greenlet,
+    in_thread,
+)
+
+
+def descend(ways: list[Callable[[Rest], None]]) -> None:
+    """Go one way after the other, and look around where they end."""
+    if not ways:
+        here("inside")
+        return
+    first, *others = ways
+    first(lambda: descend(others))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way(way: Callable[[Rest], None]) -> None:
+    with all_agree(4):
+        for depth in (1, 2, 3, 30):
+            descend([way] * depth)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(WAYS), max_size=40))
+def test_any_mixture(ways: list[Callable[[Rest], None]]) -> None:
+    with all_agree():
+        descend(ways)
+
+
+def recurse(depth: int) -> int:
+    return recurse(depth - 1) if depth else here("deep")
+
+
+def recurse_through_c(depth: int) -> int:
+    return max([depth], key=lambda _: recurse_through_c(depth - 1)) if depth else here("deep, through C")
+
+
+@pytest.mark.parametrize("depth", [1, 100, 800, DEPTH - 60, DEPTH, DEPTH + 1, 3000])
+def test_depth(depth: int) -> None:
+    """Of what is deeper than the limit, the innermost frames are kept."""
+    with deep_recursion(), all_agree():
+        recurse(depth)
+
+
+def test_depth_through_c() -> None:
+    with deep_recursion(), all_agree():
+        recurse_through_c(400)
+
+
+def test_threads_at_once() -> None:
+    with all_agree(8 * 50):
+        threads = [threading.Thread(target=lambda: [recurse(depth) for depth in range(50)]) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+
+def test_greenlets_that_switch() -> None:
+    def first() -> None:
+        here("first")
+        second_one.switch()
+        recurse(5)
+        second_one.switch()
+
+    def second() -> None:
+        here("second")
+        first_one.switch()
+        recurse(7)
+        nested = greenlet.greenlet(lambda: here("nested"))
+        nested.switch()
+        main.switch()
+
+    with all_agree(6):
+        main = greenlet.getcurrent()
+        first_one, second_one = greenlet.greenlet(first), greenlet.greenlet(second)
+        first_one.switch()
+        here("back")
