@@ -28,7 +28,7 @@ from tests.integration.trial import Verdict
 
 ROOT = Path(__file__).parents[2]
 MILLIONS = 1.0
-BUDGET = 60.0  # seconds
+BUDGET = 90.0  # seconds
 
 
 @contextmanager
