@@ -37,6 +37,12 @@ static int32_t next_signed(reader *in)
     return number & 1 ? -magnitude : magnitude;
 }
 
+/* The bytes may be garbage, so a sum may be anything, but no undefined behaviour. */
+static int32_t sum(int32_t a, uint32_t b)
+{
+    return (int32_t)((uint32_t)a + b);
+}
+
 /* The rest of an entry whose first byte had this code. *line is the running line number. */
 static lw_place next_place(reader *in, unsigned code, int32_t *line)
 {
@@ -44,14 +50,14 @@ static lw_place next_place(reader *in, unsigned code, int32_t *line)
     if (code == NO_LOCATION)
         return place;
     if (code == LONG || code == NO_COLUMNS)
-        *line += next_signed(in);
+        *line = sum(*line, (uint32_t)next_signed(in));
     else if (code >= ONE_LINE)
-        *line += (int32_t)(code - ONE_LINE);
+        *line = sum(*line, code - ONE_LINE);
     place.line = place.end_line = *line;
     if (code == LONG) {
-        place.end_line = *line + (int32_t)next_number(in);
-        place.column = (int32_t)next_number(in) - 1;
-        place.end_column = (int32_t)next_number(in) - 1;
+        place.end_line = sum(*line, next_number(in));
+        place.column = sum(-1, next_number(in));
+        place.end_column = sum(-1, next_number(in));
     } else if (code == NO_COLUMNS) {
         return place;
     } else if (code >= ONE_LINE) {

@@ -112,7 +112,7 @@ def test_no_wrong_line_or_name(work: Callable[[], None]) -> None:
     generated = sum(count for stack, count in samples.stacks.items() if stack[-1].file in (FILE, "<markers>"))
     print(f"{generated} samples of generated code, {samples.torn} torn")
     assert not faults
-    assert generated > 1000
+    assert generated > 200
 
 
 def test_the_judge_catches_what_is_wrong() -> None:
