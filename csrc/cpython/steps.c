@@ -167,6 +167,13 @@ static PyTypeObject steps_type = {
     .tp_dealloc = steps_dealloc,
 };
 
+/* As `await` says it. */
+#if PY_VERSION_HEX >= 0x030E0000
+static const char not_awaitable[] = "'%.100s' object can't be awaited";
+#else
+static const char not_awaitable[] = "object %.100s can't be used in 'await' expression";
+#endif
+
 /* What `await` would iterate. New reference. */
 static PyObject *iterator_of(PyObject *awaitable)
 {
@@ -175,8 +182,7 @@ static PyObject *iterator_of(PyObject *awaitable)
         return Py_NewRef(awaitable);
     if (methods != NULL && methods->am_await != NULL)
         return methods->am_await(awaitable);
-    PyErr_Format(PyExc_TypeError, "object %.100s can't be used in 'await' expression",
-                 Py_TYPE(awaitable)->tp_name);
+    PyErr_Format(PyExc_TypeError, not_awaitable, Py_TYPE(awaitable)->tp_name);
     return NULL;
 }
 

@@ -3,6 +3,7 @@
 cdef lw_requests *_requests = NULL  # lives as long as the process; a forked child gets its own
 cdef int _requests_pid = 0
 cdef bint _timed_by_context = False  # from 3.14 on: whoever runs in its context works for a request
+cdef bint _asked_to_watch = False  # contexts; from the first request on, since it costs every callback a little
 cdef dict _endpoints = {}  # name -> number, of _requests
 
 _PHASES = {"startup": LW_PHASE_STARTUP, "serving": LW_PHASE_SERVING, "shutdown": LW_PHASE_SHUTDOWN}
@@ -13,7 +14,7 @@ request = contextvars.ContextVar("loopwatch.request")
 
 cdef lw_requests *_table() except NULL:
     """The table of this process, with all that goes with it."""
-    global _requests, _requests_pid, _timed_by_context
+    global _requests, _requests_pid
     if _requests == NULL or _requests_pid != lw_getpid():
         _endpoints.clear()
         if lw_requests_create(&_requests) != LW_OK:
@@ -88,6 +89,8 @@ cdef class Request:
 
     def enter(self):
         """From now on this context works for this request."""
+        if not _asked_to_watch:
+            _watch_contexts()
         self.token = request.set(self)
         if _timed_by_context:
             _switch_to(self)
@@ -172,9 +175,15 @@ cdef str _test_requests():
     return "" if seen == one.number else f"a context's request reads as {seen}, not {one.number}"
 
 
+cdef int _watch_contexts() except -1:
+    global _asked_to_watch, _timed_by_context
+    _asked_to_watch = True
+    _timed_by_context = lw_context_watch(_context_switched) == 0
+    return 0
+
+
 cdef int _learn_contexts() except -1:
     """At import: what contexts look like inside."""
-    global _timed_by_context
     few, many = contextvars.Context(), contextvars.Context()
     probes = [contextvars.ContextVar(f"loopwatch.probe{number}") for number in range(40)]
     few.run(request.set, None)
@@ -184,7 +193,6 @@ cdef int _learn_contexts() except -1:
     offset = <char *>&one.clock - <char *><void *>one
     lw_context_learn(few, many, request, <PyTypeObject *>Request, offset)
     one.end()
-    _timed_by_context = lw_context_watch(_context_switched) == 0
     return 0
 
 
