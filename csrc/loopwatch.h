@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "os/event.h"
 #include "poll.h"
 #include "requests.h"
 #include "status.h"
@@ -27,6 +28,7 @@ typedef struct lw_options {
     lw_requests *requests; /* in flight in this process; borrowed, lives for ever */
     bool sample;           /* false: durations only, where the stack walk cannot be trusted */
     bool queue;            /* keep records in memory for lw_watchdog_take */
+    lw_event *news;        /* set when records have come into the queue; borrowed, lives for ever */
 } lw_options;
 
 typedef struct lw_loop_options {
@@ -53,14 +55,6 @@ void lw_watchdog_release(lw_watchdog *watchdog);
 
 /* errno of the first thing that failed on the thread, 0: all is well. */
 int lw_watchdog_trouble(const lw_watchdog *watchdog);
-
-/* Another reference, for a thread that waits while others may release; it drops it afterwards. */
-void lw_watchdog_hold(lw_watchdog *watchdog);
-void lw_watchdog_drop(lw_watchdog *watchdog);
-
-/* Wait until records have come into the queue, or the thread has ended; at most that long. True: they may have come.
-   Any thread that holds a reference, without the GIL. */
-bool lw_watchdog_wait(lw_watchdog *watchdog, uint64_t most_ns);
 
 /* Records from the queue, whole lines; 0 when there are none. Any thread, also after stop. */
 size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size);

@@ -32,7 +32,6 @@ struct lw_watchdog {
     _Atomic int trouble;
     lw_mutex *lock;
     lw_thread *thread; /* NULL once joined */
-    lw_event *written; /* records have come into the queue, or the thread has ended */
     lw_bell bell;
     lw_options options; /* the strings are owned */
     lw_watched *loops;  /* under the lock */
@@ -134,7 +133,7 @@ static lw_look new_look(lw_watchdog *watchdog)
 static void flush(lw_watchdog *watchdog, const lw_look *look)
 {
     if (lw_recorder_flush(look->recorder, look->now) && watchdog->options.queue)
-        lw_event_set(watchdog->written);
+        lw_event_set(watchdog->options.news);
 }
 
 /* The names of the requests that stalls refer to, as far as they are known, or all that there will be. */
@@ -230,7 +229,6 @@ static void run(void *argument)
     lw_recorder *recorder = atomic_load(&watchdog->recorder);
     if (recorder != NULL)
         lw_recorder_close(recorder);
-    lw_event_set(watchdog->written);
 }
 
 /* ---- start and stop ---- */
@@ -259,7 +257,6 @@ static void let_go(lw_watchdog *watchdog)
     lw_alarm_close(watchdog->alarm);
     lw_recorder_destroy(atomic_load(&watchdog->recorder));
     lw_intern_destroy(watchdog->intern);
-    lw_event_destroy(watchdog->written);
     lw_mutex_destroy(watchdog->lock);
     free((char *)watchdog->options.directory);
     free((char *)watchdog->options.header);
@@ -281,9 +278,8 @@ lw_status lw_watchdog_start(lw_watchdog **out, const lw_options *options)
     watchdog->bell.patrol_ns = patrol_for(options->threshold_ns);
     watchdog->bell.armed = true; /* until the thread parks, it looks anyway */
     watchdog->lock = lw_mutex_create();
-    watchdog->written = lw_event_create();
     lw_status status = LW_NO_MEMORY;
-    if (watchdog->lock != NULL && watchdog->written != NULL && watchdog->options.header != NULL &&
+    if (watchdog->lock != NULL && watchdog->options.header != NULL &&
         (options->directory == NULL || watchdog->options.directory != NULL))
         status = lw_thread_start(&watchdog->thread, run, watchdog);
     if (status != LW_OK) {
@@ -307,16 +303,6 @@ void lw_watchdog_stop(lw_watchdog *watchdog)
     watchdog->thread = NULL;
 }
 
-void lw_watchdog_hold(lw_watchdog *watchdog)
-{
-    atomic_fetch_add(&watchdog->references, 1);
-}
-
-void lw_watchdog_drop(lw_watchdog *watchdog)
-{
-    let_go(watchdog);
-}
-
 void lw_watchdog_release(lw_watchdog *watchdog)
 {
     if (watchdog == NULL)
@@ -328,11 +314,6 @@ void lw_watchdog_release(lw_watchdog *watchdog)
 int lw_watchdog_trouble(const lw_watchdog *watchdog)
 {
     return atomic_load(&watchdog->trouble);
-}
-
-bool lw_watchdog_wait(lw_watchdog *watchdog, uint64_t most_ns)
-{
-    return lw_event_wait(watchdog->written, most_ns);
 }
 
 /* One more string and its end, if there is room. */

@@ -18,6 +18,15 @@ cdef extern from "os/clock.h" nogil:
     uint64_t lw_clock_now()
 
 
+cdef extern from "os/event.h" nogil:
+    ctypedef struct lw_event:
+        pass
+
+    lw_event *lw_event_create()
+    void lw_event_set(lw_event *event)
+    bint lw_event_wait(lw_event *event, uint64_t most_ns)
+
+
 cdef extern from "loop.h" nogil:
     ctypedef struct lw_loop_marks:
         pass
@@ -92,6 +101,7 @@ cdef extern from "loopwatch.h" nogil:
         lw_requests *requests
         bint sample
         bint queue
+        lw_event *news
 
     ctypedef struct lw_loop_options:
         uintptr_t loop
@@ -109,9 +119,6 @@ cdef extern from "loopwatch.h" nogil:
     lw_status lw_watchdog_start(lw_watchdog **out, const lw_options *options)
     void lw_watchdog_stop(lw_watchdog *watchdog)
     void lw_watchdog_release(lw_watchdog *watchdog)
-    void lw_watchdog_hold(lw_watchdog *watchdog)
-    void lw_watchdog_drop(lw_watchdog *watchdog)
-    bint lw_watchdog_wait(lw_watchdog *watchdog, uint64_t most_ns)
     int lw_watchdog_trouble(const lw_watchdog *watchdog)
     size_t lw_watchdog_stack(lw_watchdog *watchdog, uint32_t stack, uint32_t clearings, char *into, size_t size)
     size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size)

@@ -52,6 +52,7 @@ _WAYS = {"slot": LW_POLL_SLOT, "select": LW_POLL_SELECT, "uv": LW_POLL_UV, "cont
 
 
 cdef lw_watchdog *_watchdog = NULL
+cdef lw_event *_news = NULL  # what wait() waits for; lives as long as the process
 cdef int _pid = 0           # the process that _watchdog belongs to
 cdef object _options = None  # how to start it; None: nothing is watched
 
@@ -68,11 +69,21 @@ cdef int _raise(lw_status status) except -1:
 
 cdef void _notice_fork() noexcept:
     """In a child: the parent's thread does not exist here. A fork(2) behind libc's back is noticed, too."""
-    global _watchdog, _pid
+    global _watchdog, _news, _pid
     if _pid != lw_getpid():
         _pid = lw_getpid()
         _watchdog = NULL
+        _news = NULL  # its lock may be held by a thread that is not here
         lw_watchdog_forget()
+
+
+cdef lw_event *_news_event() except NULL:
+    global _news
+    if _news == NULL:
+        _news = lw_event_create()
+    if _news == NULL:
+        raise MemoryError
+    return _news
 
 
 def configure(options):
@@ -106,6 +117,7 @@ cdef int _start() except -1:
     options.requests = _table()
     options.sample = _options["sample"]
     options.queue = _options["queue"]
+    options.news = _news_event()
     _raise(lw_watchdog_start(&_watchdog, &options))
     return 0
 
@@ -320,17 +332,22 @@ def trouble():
 
 
 def wait(double seconds):
-    """Wait, without the GIL, until there are records to take; at most so many seconds."""
-    cdef lw_watchdog *watchdog = _watchdog
-    cdef bint come
+    """Wait, without the GIL, until there are records to take or somebody calls `wake()`; at most so many seconds.
+
+    Whether either has happened. One thread at a time is told.
+    """
     _notice_fork()
-    if _watchdog == NULL:
-        return False
-    lw_watchdog_hold(watchdog)
+    cdef lw_event *news = _news_event()
+    cdef bint come
     with nogil:
-        come = lw_watchdog_wait(watchdog, <uint64_t>(seconds * 1e9))
-    lw_watchdog_drop(watchdog)
+        come = lw_event_wait(news, <uint64_t>(seconds * 1e9))
     return come
+
+
+def wake():
+    """Let `wait()` return: the one under way, or the next."""
+    _notice_fork()
+    lw_event_set(_news_event())
 
 
 def take():

@@ -293,6 +293,7 @@ class _Caller:
     def close(self) -> None:
         """Return when all stalls have been called for. From within `on_stall`: they will be."""
         self._closing = True
+        _core.wake()
         if threading.current_thread() is not self._thread:
             self._thread.join()
 
@@ -309,5 +310,6 @@ class _Caller:
                 except Exception:
                     sys.excepthook(*sys.exc_info())
             if closing:
+                _core.wake()  # what woke us may have been meant for the one that came after us
                 return
             quiet = not stalls and not _core.wait(_SETTLE if awaited else _WAIT)
