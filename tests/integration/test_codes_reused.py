@@ -19,6 +19,9 @@ import pytest
 from loopwatch.model import Frame
 from tests.integration.sampling import Seen, sample
 
+# What is wrong once in a while is wrong.
+pytestmark = pytest.mark.flaky(reruns=0)
+
 FILE = "<generated>"
 KINDS = 29
 ROUNDS = 60  # turns
