@@ -70,6 +70,9 @@ lw_status lw_loop_attach(lw_watchdog *watchdog, const lw_loop_options *options);
 /* The innermost loop of this thread has stopped. No effect when there is none. */
 void lw_loop_detach(void);
 
+/* How many loops are watched or were when their watchdog stopped, on all threads. */
+unsigned lw_loops_attached(void);
+
 /* The loop object that is watched on this thread, innermost (depth 0) or further out; 0: none there. */
 uintptr_t lw_loop_attached(unsigned depth);
 

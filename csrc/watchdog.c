@@ -44,6 +44,8 @@ struct lw_watchdog {
     _Atomic(lw_recorder *) recorder;
 };
 
+static _Atomic unsigned attached_loops;
+
 static const lw_intern_limits intern_limits = {
     .codes = 1 << 16, .frames = 1 << 17, .stacks = 1 << 18, .text = 16 << 20};
 
@@ -235,6 +237,7 @@ static void run(void *argument)
 
 void lw_watchdog_forget(void)
 {
+    atomic_store(&attached_loops, 0);
     lw_poll_set_current(NULL);
 }
 
@@ -447,6 +450,7 @@ lw_status lw_loop_attach(lw_watchdog *watchdog, const lw_loop_options *options)
     if (status == LW_OK) {
         begin(watched, watchdog, options);
         atomic_fetch_add(&watchdog->references, 1);
+        atomic_fetch_add(&attached_loops, 1);
     }
     lw_mutex_unlock(watchdog->lock);
     if (status == LW_OK) {
@@ -475,7 +479,13 @@ void lw_loop_detach(void)
         watched->watched_ns += now - watched->attached_ns;
     }
     lw_mutex_unlock(watchdog->lock);
+    atomic_fetch_sub(&attached_loops, 1);
     let_go(watchdog);
+}
+
+unsigned lw_loops_attached(void)
+{
+    return atomic_load(&attached_loops);
 }
 
 uintptr_t lw_loop_attached(unsigned depth)

@@ -74,3 +74,8 @@ PyObject *lw_poll_select_new(PyObject *select, const lw_loop_marks *marks)
     PyObject_GC_Track(hook);
     return (PyObject *)hook;
 }
+
+bool lw_poll_select_check(PyObject *select)
+{
+    return Py_IS_TYPE(select, &hook_type);
+}

@@ -6,10 +6,15 @@
 
 #include <Python.h>
 
+#include <stdbool.h>
+
 #include "../loop.h"
 
 /* A new callable around the bound method `select`, for the loop whose marks these are; they are only compared with
    those of the loop that runs on the calling thread, never followed. NULL with an exception set. GIL held. */
 PyObject *lw_poll_select_new(PyObject *select, const lw_loop_marks *marks);
+
+/* Whether it is such a callable. */
+bool lw_poll_select_check(PyObject *select);
 
 #endif

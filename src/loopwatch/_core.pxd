@@ -126,12 +126,14 @@ cdef extern from "loopwatch.h" nogil:
 
     lw_status lw_loop_attach(lw_watchdog *watchdog, const lw_loop_options *options)
     void lw_loop_detach()
+    unsigned lw_loops_attached()
     uintptr_t lw_loop_attached(unsigned depth)
     lw_loop_marks *lw_loop_marks_here()
 
 
 cdef extern from "cpython/poll_select.h":
     object lw_poll_select_new(object select, const lw_loop_marks *marks)
+    bint lw_poll_select_check(object select)
 
 
 cdef extern from "cpython/running_loop.h":

@@ -11,6 +11,7 @@ import sys
 
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport errno
 from libc.stdlib cimport free, malloc
 
@@ -222,30 +223,44 @@ cdef int _attach(loop) except -1:
     options.uv_library = NULL
     options.contexts_extra = 0
     uvloop = _uvloop_of(loop)
-    if uvloop is not None:
-        status = _attach_uvloop(loop, uvloop, &options)
-    elif _is_asyncio(loop):
-        status = _attach_asyncio(loop, &options)
-    else:
-        status = lw_loop_attach(_watchdog, &options)
+    # Ours until it is detached: whoever set it as running may forget to take that back, and free it.
+    Py_INCREF(loop)
+    try:
+        if uvloop is not None:
+            status = _attach_uvloop(loop, uvloop, &options)
+        elif _is_asyncio(loop):
+            status = _attach_asyncio(loop, &options)
+        else:
+            status = lw_loop_attach(_watchdog, &options)
+    finally:
+        if lw_loop_attached(0) != options.loop:
+            Py_DECREF(loop)
     _raise(status)
     return 0
 
 
-cdef void _detach() noexcept:
-    """Off the innermost loop of this thread, which is alive: it is just stopping, or we are called from within."""
-    cdef uintptr_t address = lw_loop_attached(0)
-    cdef object loop = None
+cdef void _show_select(loop) noexcept:
+    """Take away what hides the selector's own method, if that is us."""
     try:
-        if address != 0:
-            loop = <object><void *>address
-            selector = getattr(loop, "_selector", None)
-            hidden = getattr(selector, "__dict__", None)
-            if hidden is not None:
-                hidden.pop("select", None)
+        hidden = loop._selector.__dict__
+        if lw_poll_select_check(hidden.get("select")):
+            del hidden["select"]
     except Exception:
         pass
+
+
+cdef void _detach() noexcept:
+    """Off the innermost loop of this thread."""
+    cdef uintptr_t address = lw_loop_attached(0)
+    if address == 0:
+        return
+    loop = <object><void *>address
+    if _is_asyncio(loop):
+        _show_select(loop)
     lw_loop_detach()
+    Py_DECREF(loop)
+    if _options is None and lw_loops_attached() == 0:
+        lw_running_loop_unhook()
 
 
 cdef bint _is_suspended(uintptr_t address):
@@ -288,8 +303,9 @@ def hook():
 
 
 def unhook():
-    """Let loops start and stop without us."""
-    lw_running_loop_unhook()
+    """Let loops start and stop without us, once those are over that run now: we hold them until then."""
+    if lw_loops_attached() == 0:
+        lw_running_loop_unhook()
 
 
 def attach_running(loop):
