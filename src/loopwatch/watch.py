@@ -28,6 +28,7 @@ PARTS = 4
 """How many parts of one process's recording are kept."""
 _WAYS = ("slot", "select", "uv", "context")
 _WAIT = 3600.0  # seconds; the thread that calls back is woken when there is something
+_PATIENCE = 5.0  # seconds; for an `on_stall` that still runs when the program ends
 _SETTLE = 1.0  # seconds without a record after which nothing more is awaited on stalls that have ended
 
 
@@ -173,6 +174,7 @@ def _recording_folder(record: str | os.PathLike[str]) -> str:
 
 
 def _add(want: _Want) -> None:
+    _end()  # without `want`: it is not told what was before
     _state.wants.append(want)
     if not _state.registered:
         _state.registered = True
@@ -261,7 +263,7 @@ def _finish() -> None:
         _core.configure(None)
         _state.wants.clear()
     if started is not None and isinstance(started.tell, _Caller):
-        started.tell.close()
+        started.tell.close(_PATIENCE)
 
 
 def _forget_parent() -> None:
@@ -290,12 +292,12 @@ class _Caller:
     def __call__(self, stall: Stall) -> None:
         self._stalls.append(stall)
 
-    def close(self) -> None:
-        """Return when all stalls have been called for. From within `on_stall`: they will be."""
+    def close(self, most: float | None = None) -> None:
+        """Return when it has been called for all stalls, or after so many seconds. From within it: at once."""
         self._closing = True
         _core.wake()
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(most)
 
     def _run(self) -> None:
         quiet = False

@@ -28,8 +28,8 @@ ROUNDS = 60  # turns
 
 
 def marker(kind: int) -> Callable[[], None]:
-    """A function that keeps busy for a moment and whose name tells its kind."""
-    source = f"def marker_{kind}():\n    for _ in range(150):\n        pass\n"
+    """A function whose name tells its kind. Some are over before a sample of them is complete, some can be seen."""
+    source = f"def marker_{kind}():\n    for _ in range({50 + 100 * kind}):\n        pass\n"
     names: dict[str, Any] = {}
     exec(compile(source, "<markers>", "exec"), names)
     function: Callable[[], None] = names[f"marker_{kind}"]
