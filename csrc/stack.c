@@ -12,12 +12,23 @@ enum {
     SPAN_MOST = 2048,   /* bytes of one such piece, about */
     SPAN_GAP = 192,     /* bytes between two frames, at most, that are read in one piece */
     PADS_B = 3,
-    PADS_C = 31, /* most pieces of padding before B and C, both 2^n - 1 */
+    PADS_C = 31,     /* most pieces of padding before B and C, both 2^n - 1 */
+    GLANCES = 4,     /* further looks at the innermost frames */
+    GLANCED = 2,     /* frames in a glance: those whose calls follow each other fastest */
+    PADS_GLANCE = 7, /* as above, before each */
     PIECES_PER_FRAME = 3 + 1 + LW_PROOF_PIECES,
     BYTES_PER_FRAME = 4 * (LW_FRAME_BYTES + SPAN_GAP) + 2 * LW_PROOF_BYTES,
-    PIECES_FIXED = 1 + LW_CURRENT_PIECES + PADS_B + PADS_C,
-    BYTES_FIXED = LW_CONTEXT_BYTES + 2 * LW_CURRENT_BYTES + (PADS_B + PADS_C) * PAD_PIECE,
+    PADS = PADS_B + PADS_C + GLANCES * PADS_GLANCE,
+    PIECES_FIXED = 1 + (2 + GLANCES) * LW_CURRENT_PIECES + GLANCES * GLANCED + PADS,
+    BYTES_FIXED = LW_CONTEXT_BYTES + (2 + GLANCES) * LW_CURRENT_BYTES + GLANCES * GLANCED * LW_FRAME_BYTES +
+                  PADS * PAD_PIECE,
 };
+
+/* Where the answers of one glance lie. */
+typedef struct glance {
+    size_t current;
+    size_t frames[GLANCED];
+} glance;
 
 /* What one gather asks for, and where each answer lies. */
 typedef struct script {
@@ -478,6 +489,35 @@ static bool has_returned(lw_chain *chain, size_t first, const char *bytes)
     return find_in_chain(chain, first + 1, current) < chain->count;
 }
 
+/* The innermost frames and which one is current, over and over at random moments. Calls that follow each other in the
+   very rhythm of the gather may look the same each time by chance: the more irregular looks, the rarer. */
+static void ask_glances(lw_sampler *sampler, const lw_thread_view *view, const lw_chain *chain, size_t first,
+                        script *script, glance glances[GLANCES])
+{
+    for (size_t n = 0; n < GLANCES; n++) {
+        ask_padding(sampler, script, PADS_GLANCE);
+        glances[n].current = ask_current(script, view, chain);
+        for (size_t i = 0; i < GLANCED && first + i < chain->count; i++)
+            glances[n].frames[i] = ask(script, chain->links[first + i].frame.address, lw_frame_size());
+    }
+}
+
+static bool glances_agree(const lw_sampler *sampler, lw_chain *chain, size_t first, const char *bytes,
+                          const glance glances[GLANCES])
+{
+    for (size_t n = 0; n < GLANCES; n++) {
+        if (has_returned(chain, first, bytes + glances[n].current))
+            return false;
+        for (size_t i = 0; i < GLANCED && first + i < chain->count; i++) {
+            lw_raw_frame again;
+            lw_frame_decode(bytes + glances[n].frames[i], chain->links[first + i].frame.address, &again);
+            if (!same_frame(&sampler->evidence[first + i].frame, &again, i == 0))
+                return false;
+        }
+    }
+    return true;
+}
+
 /* One more look, a random moment later: at the frames, at which one is current, and at the codes. */
 static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, size_t first,
                             const script *before)
@@ -488,11 +528,14 @@ static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_
     later.current = ask_current(&later, view, chain);
     ask_frames(sampler, chain, &later, PASS_LATER);
     ask_proofs(sampler, chain, first, &later);
+    glance glances[GLANCES];
+    ask_glances(sampler, view, chain, first, &later, glances);
     char *bytes = sampler->bytes;
     lw_status status = lw_memory_read(sampler->memory, later.pieces, later.count, bytes + before->size);
     if (status != LW_OK)
         return status == LW_FAULT ? LW_TORN : status;
-    if (has_returned(chain, first, bytes + later.current))
+    if (has_returned(chain, first, bytes + later.current) ||
+        !glances_agree(sampler, chain, first, bytes, glances))
         return LW_TORN;
     for (size_t i = first; i < chain->count; i++) {
         lw_raw_frame again;
