@@ -84,4 +84,5 @@ def _counted(outcomes: Outcomes) -> str:
 
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
-    sys.exit(not all([compare(project) for project in sys.argv[1:] or PROJECTS]))
+    same = [compare(project) for project in sys.argv[1:] or PROJECTS]
+    sys.exit(not all(same))

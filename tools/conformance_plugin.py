@@ -63,7 +63,7 @@ def pytest_configure() -> None:
     def __init__(self: Any, app: Any, *args: Any, **kwargs: Any) -> None:
         original(self, wrapped(app), *args, **kwargs)
 
-    testclient.TestClient.__init__ = __init__  # type: ignore[method-assign, assignment]
+    testclient.TestClient.__init__ = __init__  # type: ignore[method-assign]
     loopwatch.start(threshold=0.001)
 
 
