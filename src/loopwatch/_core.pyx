@@ -4,6 +4,7 @@ What runs inside `_loop_changed` executes no bytecode, in no loop's class either
 run there, and its exception would skip the loop's own clean-up.
 """
 
+import _thread
 import contextvars
 import itertools
 import os
@@ -56,6 +57,7 @@ cdef lw_watchdog *_watchdog = NULL
 cdef lw_event *_news = NULL  # what wait() waits for; lives as long as the process
 cdef int _pid = 0           # the process that _watchdog belongs to
 cdef object _options = None  # how to start it; None: nothing is watched
+cdef object _when_started = None  # to be called when it starts, once
 
 
 cdef int _raise(lw_status status) except -1:
@@ -120,7 +122,25 @@ cdef int _start() except -1:
     options.queue = _options["queue"]
     options.news = _news_event()
     _raise(lw_watchdog_start(&_watchdog, &options))
+    _tell_started()
     return 0
+
+
+def call_when_started(function):
+    """Call it, on a new thread, when the watchdog starts the next time; None: call nothing."""
+    global _when_started
+    _when_started = function
+
+
+cdef void _tell_started() noexcept:
+    global _when_started
+    function, _when_started = _when_started, None
+    if function is None:
+        return
+    try:
+        _thread.start_new_thread(function, ())  # no bytecode runs on this one
+    except Exception:  # the interpreter is ending, or there are too many
+        pass
 
 
 cdef bint _slot(library, bytes anchor, bytes symbol):

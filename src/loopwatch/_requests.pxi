@@ -92,7 +92,7 @@ cdef class Request:
         if not _asked_to_watch:
             _watch_contexts()
         self.token = request.set(self)
-        if _timed_by_context:
+        if _timed_by_context and lw_loop_marks_here() != NULL:
             _switch_to(self)
 
     def leave(self):
@@ -104,8 +104,8 @@ cdef class Request:
             request.reset(token)
         except ValueError:  # another context, which ends by itself
             pass
-        if _timed_by_context:
-            _switch_to(request.get(None))
+        if _timed_by_context:  # also where the watch has ended meanwhile: what was begun is taken back
+            _switch_to(request.get(None) if lw_loop_marks_here() != NULL else None)
 
     def name(self, str endpoint):
         """Say what it is called, as `GET /items/{id}`."""
@@ -151,7 +151,12 @@ def drive(awaitable, Request one):
     """An awaitable that does what `awaitable` does, and times its steps where nothing else does."""
     if _timed_by_context and lw_loop_marks_here() != NULL:
         return awaitable
-    return lw_steps_new(awaitable, one, _resumed, _suspended)
+    try:
+        return lw_steps_new(awaitable, one, _resumed, _suspended)
+    except TypeError:
+        if hasattr(type(awaitable), "__await__"):
+            raise
+        return awaitable  # a generator that `await` takes all the same, or nothing that it takes, and it says so itself
 
 
 def phase(str name):

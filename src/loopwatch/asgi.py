@@ -117,18 +117,17 @@ class LoopwatchMiddleware:
 
     def _told(self, message: Message, request: _core.Request) -> Message:
         """The start of a response with the headers; the message itself stays as it is."""
-        return {**message, "headers": [*message.get("headers", ()), *self._timing(request)]}
-
-    def _timing(self, request: _core.Request) -> list[tuple[bytes, bytes]]:
-        blocking = b"%.2f" % (request.blocking_ns() / 1e6)
-        delay = b"%.2f" % (request.delay_ns() / 1e6)
+        waited = request.delay_ns()
+        blocking, delay = b"%.2f" % (request.blocking_ns() / 1e6), b"%.2f" % (waited / 1e6) if waited else b"0.00"
         where = _described(location_of(request.frames())) if self._locations else b""
-        return [
+        headers = [
+            *message.get("headers", ()),
             (self._blocking_name, blocking),
             (self._delay_name, delay),
             # A line of its own is the same as one more member of a line that is there (RFC 9110, section 5.3).
-            (b"server-timing", b"blocking;dur=%b%b, loop-delay;dur=%b" % (blocking, where, delay)),
+            (b"server-timing", b"blocking;dur=" + blocking + where + b", loop-delay;dur=" + delay),
         ]
+        return {**message, "headers": headers}
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Announce when start-up ends and shutdown begins."""

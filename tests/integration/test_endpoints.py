@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import AsyncIterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -168,6 +168,11 @@ class TestStarlette:
         for odd in ({"route": 1, "endpoint": 2}, {"route": object()}, {"endpoint": plain, "router": 3}, {"fastapi": 4}):
             assert endpoint_of(http(**odd)) is None
         assert endpoint_of(http(path_template=5)) is None
+
+    @pytest.mark.parametrize(("path", "expected"), [("/a", "GET /a"), ("a", "GET /a"), ("", "GET /"), (7, None)])
+    def test_odd_routes(self, path: Any, expected: str | None) -> None:
+        route = SimpleNamespace(endpoint=answer, path_format=path, path="" if path == "" else None)
+        assert endpoint_of(http(route=route, endpoint=answer)) == expected
 
 
 class TestFastAPI:
