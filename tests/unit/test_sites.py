@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopwatch.analysis.sites import Shape, Site, SiteTable, percentile, shape_of
+from loopwatch.analysis.shape import Shape, shape_of
+from loopwatch.analysis.sites import Site, SiteTable, percentile
 from loopwatch.model import Frame, Kind, Stack, Stall
 
 THRESHOLD = 0.010

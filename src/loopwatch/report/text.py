@@ -80,6 +80,8 @@ class _Page:
             yield from open_stalls
             yield Text()
         yield self._sum()
+        if causes := self.run.totals.causes:
+            yield Text(f"By cause: {listed([f'{cause} {duration(seconds)}' for cause, seconds in causes])}.")
         if selection := self._selection():
             yield Text(selection, style="dim")
         yield Text()
@@ -166,6 +168,8 @@ class _Page:
             parts.append(f"of at least {duration(selection.least)}")
         if selection.endpoint is not None:
             parts.append(f"caused by {plain(selection.endpoint)}")
+        if selection.cause is not None:
+            parts.append(f"of cause {selection.cause}")
         if selection.since is not None:
             parts.append(f"since {_moment(selection.since)}")
         if selection.until is not None:

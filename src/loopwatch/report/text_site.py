@@ -8,10 +8,12 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 from rich.text import Text
 
+from loopwatch.analysis.causes import GilHolder
 from loopwatch.analysis.frames import below, short
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
 from loopwatch.model import Frame
+from loopwatch.report.causes import cause_of
 from loopwatch.report.protocol import Options
 from loopwatch.report.snippet import fit, snippet
 from loopwatch.report.words import counted, duration, number, plain, share
@@ -58,6 +60,8 @@ class SiteView:
         inner = below(site.stack)
         if inner and not self.options.all_frames:
             yield self._call(site, inner)
+        if site.cause == "gil" and site.why.holder:
+            yield self._holder(site.why.holder)
 
     def name(self, site: Site) -> str:
         """Where a site is: file, line and function, or why that is not known."""
@@ -79,8 +83,8 @@ class SiteView:
         else:
             yield Text(fit(name, self.width), style="bold")
             yield Text(fit(_INDENT + figures, self.width), style="cyan")
-        if requests := self.requests(site):
-            yield Text(fit(_INDENT + requests, self.width))
+        if about := " · ".join(filter(None, [self.requests(site), cause_of(site.why)])):
+            yield Text(fit(_INDENT + about, self.width))
         extra = []
         if site.phase == "shutdown":
             extra.append("while shutting down")
@@ -96,9 +100,10 @@ class SiteView:
         """Whose stalls they are and who had to wait: ``GET /predict/{id} · 214 requests delayed``; empty where nothing
         is known."""
         delayed = f"{counted(site.requests_delayed, 'request')} delayed" if site.requests_delayed else ""
+        cause = cause_of(site.why)
         names = ", ".join(plain(each.name) for each in site.endpoints[:_MOST_ENDPOINTS])
         rest = f" + {number(len(more))} more" if (more := site.endpoints[_MOST_ENDPOINTS:]) else ""
-        room = self.width - len(_INDENT) - cell_len(rest) - (cell_len(delayed) + 3 if delayed else 0)
+        room = self.width - len(_INDENT) - cell_len(rest) - sum(cell_len(each) + 3 for each in (delayed, cause) if each)
         return " · ".join(filter(None, [fit(names, room) + rest, delayed]))
 
     def call(self, site: Site) -> str:
@@ -126,6 +131,14 @@ class SiteView:
         where = f"{short(blocking, self.cwd)}:{blocking.line or '?'} "
         line = fit(_INDENT + plain(lead + where + called), self.width)
         text = Text(line)
+        text.stylize("dim", 0, len(_INDENT + lead))
+        return text
+
+    def _holder(self, holder: GilHolder) -> Text:
+        lead = f"└ the GIL was held by thread {holder.thread or '?'}"
+        where = f" → {self.place(holder.frame)}" if holder.frame else ", whose stack could not be read"
+        call = self.source.expression(holder.frame) if holder.frame else ""
+        text = Text(fit(_INDENT + plain(f"{lead}{where}{'  ' if call else ''}{call}"), self.width))
         text.stylize("dim", 0, len(_INDENT + lead))
         return text
 
