@@ -45,6 +45,9 @@ class Why:
         return self.gil_held / native if native else 0.0
 
 
+UNKNOWN = Why()
+
+
 @dataclass(slots=True)
 class WhyTally:
     """A `Why` in the making."""

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
-from loopwatch.analysis.causes import Why, WhyTally
+from loopwatch.analysis.causes import UNKNOWN, Why, WhyTally
 from loopwatch.analysis.shape import Shape, shape_of
 from loopwatch.model import Cause, Frame, Phase, Stack, Stall, place_key
 
@@ -67,7 +67,7 @@ class Site:
     phase: Phase = "other"
     endpoints: tuple[Endpoint, ...] = ()
     requests_delayed: int = 0
-    why: Why = Why()
+    why: Why = UNKNOWN
 
     @property
     def cause(self) -> Cause | Literal[""]:

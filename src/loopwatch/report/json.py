@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from loopwatch.analysis.advice import Advice, Advisor
 from loopwatch.analysis.frames import relative
 from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
 from loopwatch.analysis.sites import Site
@@ -28,13 +29,14 @@ class JsonReporter:
     def write(self, run: Run, out: TextIO, options: Options) -> None:
         """Write the report as one JSON object, in ASCII."""
         source = Source(enabled=options.source, recorded=run.cwd, here=options.here)
+        advisor = Advisor(source, run.cwd)
         parts: list[tuple[str, Any]] = [
             ("schema", SCHEMA),
             ("run", _run(run)),
             ("processes", (_process(each) for each in run.processes)),
             ("unwatched", (_unwatched(run))),
             ("totals", _totals(run)),
-            ("sites", (_site(site, run, source) for site in run.sites)),
+            ("sites", (_site(site, run, source, advisor) for site in run.sites)),
             ("stalls", (_stall(stall) for stall in run.stalls)),
             ("stalls_omitted", run.stalls_omitted),
             ("files_left_out", [*map(str, run.skipped), *run.unreadable]),
@@ -126,7 +128,7 @@ def _totals(run: Run) -> dict[str, Any]:
     }
 
 
-def _site(site: Site, run: Run, source: Source) -> dict[str, Any]:
+def _site(site: Site, run: Run, source: Source, advisor: Advisor) -> dict[str, Any]:
     place = site.frame or Frame("", "")
     return {
         **_place(place, run, source),
@@ -149,7 +151,7 @@ def _site(site: Site, run: Run, source: Source) -> dict[str, Any]:
         "endpoints": [{"name": each.name, "count": each.count, "total_ms": _ms(each.total)} for each in site.endpoints],
         "requests_delayed": site.requests_delayed,
         "gil_holder": _holder(site, run, source),
-        "advice": [],
+        "advice": _advice(advisor.advice(site), run),
         "stack": [
             {**_place(frame, run, source), "kind": frame.kind} for frame in (site.stack.frames if site.stack else ())
         ],
@@ -170,6 +172,21 @@ def _holder(site: Site, run: Run, source: Source) -> dict[str, Any] | None:
     if holder is None:
         return None
     return {"thread": holder.thread, **_place(holder.frame or Frame("", ""), run, source)}
+
+
+def _advice(advice: Advice | None, run: Run) -> list[dict[str, Any]]:
+    if advice is None:
+        return []
+    change = None
+    if advice.change:
+        frame = advice.change.frame
+        change = {
+            "file": relative(frame.file, run.cwd),
+            "line": frame.line,
+            "function": frame.function,
+            "code": advice.change.code,
+        }
+    return [{"slug": advice.slug, "text": advice.text, "change": change}]
 
 
 def _stall(stall: PlacedStall) -> dict[str, Any]:

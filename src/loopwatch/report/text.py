@@ -13,6 +13,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
+from loopwatch.analysis.advice import Advisor
 from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
@@ -69,7 +70,7 @@ class _Page:
         self.source = Source(enabled=options.source, recorded=run.cwd, here=options.here)
         self.loops = [loop for each in run.processes for loop in each.loops]
         self.whole = sum(loop.seconds for loop in self.loops)
-        self.view = SiteView(run.cwd, self.whole, width, self.source, options)
+        self.view = SiteView(run.cwd, self.whole, width, self.source, Advisor(self.source, run.cwd), options)
 
     def lines(self) -> Iterator[Text]:
         """The whole report."""

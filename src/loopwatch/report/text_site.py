@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.text import Text
 
+from loopwatch.analysis.advice import Advice, Advisor
 from loopwatch.analysis.causes import GilHolder
 from loopwatch.analysis.frames import below, short
 from loopwatch.analysis.sites import Site
@@ -39,6 +41,7 @@ class SiteView:
     whole: float
     width: int
     source: Source
+    advisor: Advisor
     options: Options
 
     def lines(self, rank: int, site: Site) -> Iterator[Text]:
@@ -62,6 +65,8 @@ class SiteView:
             yield self._call(site, inner)
         if site.cause == "gil" and site.why.holder:
             yield self._holder(site.why.holder)
+        if advice := self.advisor.advice(site):
+            yield from self._advice(site, advice)
 
     def name(self, site: Site) -> str:
         """Where a site is: file, line and function, or why that is not known."""
@@ -141,6 +146,22 @@ class SiteView:
         text = Text(fit(_INDENT + plain(f"{lead}{where}{'  ' if call else ''}{call}"), self.width))
         text.stylize("dim", 0, len(_INDENT + lead))
         return text
+
+    def _advice(self, site: Site, advice: Advice) -> Iterator[Text]:
+        """The sentence and, if there is one, the changed line: behind it where there is room."""
+        change, lead = advice.change, f"{_INDENT}→ "
+        where = ""
+        if change and change.frame is not site.frame:
+            where = f"; in {self.place(change.frame)}"
+        text, code = plain(advice.text + where), plain(change.code) if change else ""
+        if code and cell_len(f"{lead}{text}:  {code}") <= self.width:
+            yield Text.assemble((f"{lead}{text}:  ", "green"), (code, "bold green"))
+            return
+        indent = " " * len(lead)
+        for line in wrap(text + ":" * bool(code), self.width, initial_indent=lead, subsequent_indent=indent):
+            yield Text(fit(line, self.width), style="green")
+        if code:
+            yield Text(fit(indent + "  " + code, self.width), style="bold green")
 
     def _frames(self, site: Site) -> Iterator[Text]:
         for frame in site.stack.frames if site.stack else ():
