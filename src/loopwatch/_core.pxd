@@ -45,6 +45,7 @@ cdef extern from "loop.h" nogil:
 cdef extern from "requests.h" nogil:
     enum:
         LW_ENDPOINTS_MOST
+        LW_NO_ENDPOINT
 
     ctypedef struct lw_requests:
         pass
@@ -58,6 +59,7 @@ cdef extern from "requests.h" nogil:
     lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
     uint32_t lw_endpoint(lw_requests *requests, const char *name, size_t size)
     void lw_slot_name(lw_slot *slot, uint32_t endpoint)
+    bint lw_slot_asks_name(const lw_slot *slot)
     uint64_t lw_slot_child_ns(const lw_slot *slot)
     bint lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings)
 

@@ -27,6 +27,8 @@ cdef extern from "Python.h":
     PyThreadState *PyThreadState_Get()
     int PyContextVar_Get(object variable, PyObject *default, PyObject **value) except? -1
     void PyErr_Clear()
+    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **traceback)
+    void PyErr_Restore(PyObject *kind, PyObject *value, PyObject *traceback)
     void Py_DECREF(object)
 
 

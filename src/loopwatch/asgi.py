@@ -76,29 +76,14 @@ class LoopwatchMiddleware:
         if not self._serving:
             self._serving = True
             _core.phase("serving")
-        scope[REQUEST] = request = _core.Request()
-        headers = self._adds_headers(scope)
-        named = False
-
-        def sending(message: Message) -> Awaitable[None]:
-            """The server's own `send`, but for the start of the response: by then the route is known."""
-            nonlocal named
-            kind = message.get("type")
-            if kind == "http.response.start" or kind == "websocket.accept":
-                if not named and (endpoint := endpoint_of(scope)):
-                    request.name(endpoint)
-                    named = True
-                if headers:
-                    message = self._told(message, request)
-            return send(message)
-
+        scope[REQUEST] = request = _core.Request(scope, _name_of)
+        if self._adds_headers(scope):
+            send = self._telling(send, request)
         request.enter()
         try:
-            return await _core.drive(self.app(scope, receive, sending), request)
+            return await _core.drive(self.app(scope, receive, send), request)
         finally:
             request.leave()
-            if not named:
-                request.name(endpoint_of(scope) or unmatched(scope))
             request.end()
 
     def _adds_headers(self, scope: Scope) -> bool:
@@ -147,6 +132,10 @@ class LoopwatchMiddleware:
 
         _core.phase("startup")
         return await self.app(scope, receiving, sending)
+
+
+def _name_of(scope: Scope, over: bool) -> str | None:
+    return endpoint_of(scope) or (unmatched(scope) if over else None)
 
 
 def _described(location: str) -> bytes:
