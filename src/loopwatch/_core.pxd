@@ -76,6 +76,37 @@ cdef extern from "request_clock.h" nogil:
     uint64_t lw_request_own(const lw_request_clock *clock, uint64_t now)
 
 
+cdef extern from "os/task.h" nogil:
+    ctypedef struct lw_task:
+        pass
+
+    ctypedef enum lw_task_state:
+        LW_TASK_UNKNOWN
+
+    lw_status lw_task_open(lw_task **out, uint64_t number)
+    void lw_task_close(lw_task *task)
+    bint lw_task_cpu(const lw_task *task, uint64_t *ns)
+    lw_task_state lw_task_look(const lw_task *task, uintptr_t *address)
+    bint lw_task_run_delay(const lw_task *task, uint64_t *ns)
+
+
+cdef extern from "os/quota.h" nogil:
+    ctypedef struct lw_quota:
+        pass
+
+    lw_quota *lw_quota_open()
+    void lw_quota_close(lw_quota *quota)
+    double lw_quota_cpus(const lw_quota *quota)
+
+
+cdef extern from "os/thread.h" nogil:
+    uint64_t lw_thread_number()
+
+
+cdef extern from "cpython/gil.h":
+    bint lw_gil_reads_right()
+
+
 cdef extern from "poll_uv.h" nogil:
     int lw_poll_uv_descriptor(const char *library, void *uv_loop)
 
@@ -102,6 +133,7 @@ cdef extern from "loopwatch.h" nogil:
         uint32_t stacks
         lw_requests *requests
         bint sample
+        bint causes
         bint queue
         lw_event *news
 

@@ -15,6 +15,7 @@ class Options(TypedDict):
     parts: int
     stacks: int
     sample: bool
+    causes: bool
     queue: bool
     way: str | None
 
@@ -35,6 +36,8 @@ def walk() -> list[tuple[str, str, int | None, int | None, int | None, int | Non
 def place(line_table: bytes, first_line: int, unit: int) -> tuple[int | None, int | None, int | None, int | None]: ...
 def self_test() -> dict[str, str]: ...
 def poll_support() -> dict[str, str]: ...
+def cause_support() -> dict[str, bool]: ...
+def cpu_quota() -> float | None: ...
 
 request: ContextVar[Request]
 

@@ -220,6 +220,7 @@ def _restart() -> None:
             "parts": PARTS,
             "stacks": 0,
             "sample": "stacks" not in problems,
+            "causes": "gil" not in problems,
             "queue": tell,
             "way": way if way in _WAYS else None,
         }

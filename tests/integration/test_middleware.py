@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
