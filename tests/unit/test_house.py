@@ -19,7 +19,7 @@ MOST_LINES = 400
 SHARED = ("errors", "config", "model", "recording")
 REQUESTS = ("asgi", "endpoints", "mounts", "servers", "frameworks", "patching", "location")
 WRITING = ("", "watch", "callers", "header", "location", "bootstrap", *REQUESTS)
-READING = ("analysis", "report", "cli.report")
+READING = ("analysis", "report", "cli.report", "cli.diff")
 # What the watched process runs, so what may not be imported elsewhere.
 WRITERS_OWN = ("_core", "watch", "callers", "header", "location", "bootstrap", *REQUESTS)
 
@@ -80,7 +80,7 @@ def test_the_halves_keep_apart(file: Path) -> None:
         allowed = ("errors", "model", "recording", "analysis", "report")
     elif belongs(name, WRITING):
         allowed = (*SHARED, *WRITERS_OWN)
-    elif belongs(name, ("cli.report",)):
+    elif belongs(name, ("cli.report", "cli.diff")):
         allowed = (*SHARED, "analysis", "report", "cli")
     else:
         return
