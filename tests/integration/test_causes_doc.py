@@ -96,7 +96,7 @@ def run_programs(folder: Path, loop: str) -> tuple[list[Stall], dict[str, tuple[
 def without_machine(stall: Stall) -> Stall:
     """Without what a busy machine adds to any stall."""
     causes = tuple(each for each in stall.activity.causes if each[0] != "starved")
-    return replace(stall, activity=replace(stall.activity, causes=causes)) if causes else stall
+    return replace(stall, activity=stall.activity._replace(causes=causes)) if causes else stall
 
 
 def judged(stalls: list[Stall]) -> tuple[str, str]:
