@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 
+from loopwatch.errors import ConfigError
 from loopwatch.header import code_paths
 from loopwatch.recording.kinds import Kinds
+from loopwatch.settings import Settings
 
 
 @functools.cache
 def _kinds() -> Kinds:
-    return Kinds(code_paths(), platform=sys.platform)
+    try:
+        app = Settings().with_environment(os.environ).app
+    except ConfigError:
+        app = ()
+    return Kinds(code_paths(), platform=sys.platform, app=app)
 
 
 def location_of(frames: list[tuple[str, str, int]]) -> str:
