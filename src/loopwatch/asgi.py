@@ -57,6 +57,8 @@ class LoopwatchMiddleware:
         self._blocking_name = f"{header_prefix}Blocking-Time-Ms".lower().encode("ascii")
         self._delay_name = f"{header_prefix}Loop-Delay-Ms".lower().encode("ascii")
         patterns = [exclude] if isinstance(exclude, str) else list(exclude)
+        if os.environ.get("LOOPWATCH") == "0":
+            patterns = ["*"]
         self._excluded = re.compile("|".join(map(fnmatch.translate, patterns))).match if patterns else None
         hook_imported()  # without `loopwatch run` nobody else has
         self._serving = False  # a phase has been announced that requests come after

@@ -110,9 +110,8 @@ class Settings:
         found = {}
         for name, value in values.items():
             if name not in fields:
-                raise ConfigError(
-                    f"{place}{spelled(name)}: there is no such setting", f"did you mean {spelled(nearest(name))}"
-                )
+                meant = f"did you mean {spelled(nearest(name))}"
+                raise ConfigError(f"{place}{spelled(name)}: there is no such setting", meant)
             try:
                 found[name] = fields[name].metadata["parse"](value)
             except (ConfigError, TypeError, ValueError) as error:

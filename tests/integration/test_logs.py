@@ -7,6 +7,7 @@ import os
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from tests.integration.project import STALL, Project
 from tests.integration.watched_program import run_program
 
 LINE = "event loop blocked for "
-LOGGED = {"LOOPWATCH_LOG": "1", "LOOPWATCH_LOG_EVERY": "0"}
+LOGGED: dict[str, Any] = {"LOOPWATCH_LOG": "1", "LOOPWATCH_LOG_EVERY": "0"}
 
 
 def run_logged(folder: Path, body: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -18,9 +19,9 @@ class Clock:
         return self.now
 
 
-def stall(line: int = 7, duration: float = 0.05, **others: object) -> Stall:
+def stall(line: int = 7, duration: float = 0.05, **others: Any) -> Stall:
     stack = Stack(Frame("/srv/app.py", "handler", line))
-    return replace(Stall(1.0, duration, 1, 9, ((stack, 9),), phase="serving"), **others)  # type: ignore[arg-type]
+    return replace(Stall(1.0, duration, 1, 9, ((stack, 9),), phase="serving"), **others)
 
 
 @pytest.fixture
@@ -57,9 +58,7 @@ def test_line_and_attributes(log: StallLog, caplog: pytest.LogCaptureFixture) ->
         ({"requests_delayed": 1}, "WARNING", "1 request waited"),
     ],
 )
-def test_kinds(
-    log: StallLog, caplog: pytest.LogCaptureFixture, others: dict[str, object], level: str, said: str
-) -> None:
+def test_kinds(log: StallLog, caplog: pytest.LogCaptureFixture, others: dict[str, Any], level: str, said: str) -> None:
     log(stall(**others))
     [record] = caplog.records
     assert record.levelname == level
