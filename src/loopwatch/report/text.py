@@ -13,6 +13,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.text import Text
 
+from loopwatch.analysis.advice import Advisor
 from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
@@ -69,7 +70,7 @@ class _Page:
         self.source = Source(enabled=options.source, recorded=run.cwd, here=options.here)
         self.loops = [loop for each in run.processes for loop in each.loops]
         self.whole = sum(loop.seconds for loop in self.loops)
-        self.view = SiteView(run.cwd, self.whole, width, self.source, options)
+        self.view = SiteView(run.cwd, self.whole, width, self.source, Advisor(self.source, run.cwd), options)
 
     def lines(self) -> Iterator[Text]:
         """The whole report."""
@@ -80,6 +81,8 @@ class _Page:
             yield from open_stalls
             yield Text()
         yield self._sum()
+        if causes := self.run.totals.causes:
+            yield Text(f"By cause: {listed([f'{cause} {duration(seconds)}' for cause, seconds in causes])}.")
         if selection := self._selection():
             yield Text(selection, style="dim")
         yield Text()
@@ -166,6 +169,8 @@ class _Page:
             parts.append(f"of at least {duration(selection.least)}")
         if selection.endpoint is not None:
             parts.append(f"caused by {plain(selection.endpoint)}")
+        if selection.cause is not None:
+            parts.append(f"of cause {selection.cause}")
         if selection.since is not None:
             parts.append(f"since {_moment(selection.since)}")
         if selection.until is not None:
