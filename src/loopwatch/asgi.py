@@ -6,6 +6,7 @@ every cancellation passes through as it is. `docs/headers.md` says what the head
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -28,6 +29,9 @@ REQUEST = "loopwatch.request"
 """Key of the scope: the `_core.Request`, so that a second middleware further in knows that there is one."""
 HEADERS = "loopwatch.headers"
 """Key of the scope: one of the middlewares adds the headers."""
+
+responding: Callable[[_core.Request], None] | None = None
+"""To be called when the response of a request starts, on the loop's thread; set by `metrics.otel`."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")  # of RFC 9110: what a header's name may consist of
 
@@ -90,6 +94,9 @@ class LoopwatchMiddleware:
                 if not named and (endpoint := endpoint_of(scope)):
                     request.name(endpoint)
                     named = True
+                if responding is not None:
+                    with contextlib.suppress(Exception):
+                        responding(request)
                 if headers:
                     message = self._told(message, request)
             return send(message)

@@ -78,9 +78,8 @@ def message(stall: Stall, suppressed: int, seconds: float) -> str:
     """The line, for people."""
     where = f"{_shown(stall.file)}:{stall.line} {stall.function}" if stall.file else "a place that was not sampled"
     parts = [f"event loop blocked for {stall.duration_ms:.1f} ms in {where}"]
-    cause = _cause(stall)
-    if cause:
-        parts.append(f"({cause})")
+    if stall.cause:
+        parts.append(f"({stall.cause})")
     if stall.endpoint:
         parts.append(f"by {stall.endpoint}")
     if stall.phase in ("startup", "shutdown"):
@@ -104,7 +103,7 @@ def attributes(stall: Stall, suppressed: int, seconds: float) -> dict[str, objec
         "stall_file": _shown(stall.file),
         "stall_line": stall.line,
         "stall_function": stall.function,
-        "stall_cause": _cause(stall),
+        "stall_cause": stall.cause,
         "stall_phase": stall.phase,
         "stall_allowed": stall.allowed,
         "stall_endpoint": stall.endpoint,
@@ -114,10 +113,6 @@ def attributes(stall: Stall, suppressed: int, seconds: float) -> dict[str, objec
         "stall_suppressed": suppressed,
         "stall_suppressed_ms": round(seconds * 1e3, 3),
     }
-
-
-def _cause(stall: Stall) -> str:
-    return str(getattr(stall, "cause", ""))
 
 
 def _shown(file: str) -> str:

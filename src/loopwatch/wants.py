@@ -7,6 +7,7 @@ lock held.
 from __future__ import annotations
 
 import atexit
+import itertools
 import os
 import sys
 import threading
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from loopwatch import _core
 from loopwatch.callers import Caller, Listener
 from loopwatch.header import header_members
-from loopwatch.model import Stall
+from loopwatch.model import Loop, Stall
 from loopwatch.recording import Decoder
 from loopwatch.settings import Settings
 
@@ -53,6 +54,7 @@ class State:
     started: Want | None = None  # the one of start()
     decoder: Decoder | None = None  # of the watchdog that runs, when anybody is to be told
     caller: Caller | None = None  # while there are listeners
+    past: tuple[Loop, ...] = ()  # those of earlier watchdogs, as one
     pid: int = field(default_factory=os.getpid)
     registered: bool = False
 
@@ -115,6 +117,25 @@ def _restart() -> None:
         _core.attach_running(loop)
 
 
+def _summed(loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
+    """One that has the figures of all: there may be many of them in the end."""
+    if not loops:
+        return ()
+    histograms = itertools.zip_longest(*(loop.histogram for loop in loops), fillvalue=0)
+    one = Loop(
+        0,
+        seconds=sum(loop.seconds for loop in loops),
+        busy=sum(loop.busy for loop in loops),
+        iterations=sum(loop.iterations for loop in loops),
+        torn=sum(loop.torn for loop in loops),
+        unsampled=sum(loop.unsampled for loop in loops),
+        lost=sum(loop.lost for loop in loops),
+        requests=sum(loop.requests for loop in loops),
+        histogram=tuple(map(sum, histograms)),
+    )
+    return (one,)
+
+
 def _call_listeners() -> None:
     """Have the thread for them, if there are any."""
     if not any(want.listeners for want in state.wants):
@@ -122,13 +143,15 @@ def _call_listeners() -> None:
         if caller is not None:
             caller.close()
     elif state.caller is None:
-        state.caller = Caller(_read_for_listeners)
+        state.caller = Caller(_read_for_listeners, _refresh_listeners)
 
 
 def _end() -> None:
     """Stop the watchdog and pass on what it still had."""
     _core.stop()
     read_records(flush=True)
+    if state.decoder is not None:
+        state.past = _summed((*state.past, *state.decoder.process.loops))
     _core.release()
     state.decoder = None
 
@@ -163,6 +186,29 @@ def _read_for_listeners(flush: bool) -> bool:
         return read_records(flush=flush)
 
 
+def _refresh_listeners() -> None:
+    for listener in [listener for want in state.wants for listener in want.listeners]:
+        if listener.refresh is not None:
+            listener.refresh()
+
+
+def loops() -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
+    """The loops of the watchdog that runs, with their figures up to now, and those of the ones before it, summed up.
+    Takes the lock. Nothing where nobody is told of stalls."""
+    with state.lock:
+        read_records()
+        decoder = state.decoder
+        if decoder is None:
+            return (), state.past
+        _tell(decoder.feed(_core.summaries()))
+        return decoder.process.loops, state.past
+
+
+def switched_off() -> bool:
+    """Whether `LOOPWATCH=0` is set: nothing is watched, whoever asks for it."""
+    return os.environ.get("LOOPWATCH") == "0"
+
+
 def _finish() -> None:
     """At exit: nothing that was seen is lost."""
     if state.pid != os.getpid():
@@ -183,6 +229,7 @@ def _forget_parent() -> None:
     state.pid = os.getpid()
     state.decoder = None
     state.caller = None
+    state.past = ()
     for want in state.wants:
         want.collect = None
         want.listeners = tuple(each for each in want.listeners if each.inherited)

@@ -14,7 +14,7 @@ from loopwatch.config import check_settings
 from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.model import Stall
 from loopwatch.settings import Settings
-from loopwatch.wants import state
+from loopwatch.wants import state, switched_off
 
 
 def start(
@@ -125,11 +125,6 @@ def start_from_environment() -> None:
         want = wants.Want(settings.threshold, settings.interval, settings, folder)
         want.listeners = _log(settings, settings.log is True)
         wants.add(want)
-
-
-def switched_off() -> bool:
-    """Whether `LOOPWATCH=0` is set: nothing is watched, whoever asks for it."""
-    return os.environ.get("LOOPWATCH") == "0"
 
 
 def _log(settings: Settings, wanted: bool) -> tuple[Listener, ...]:
