@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -14,6 +15,7 @@ from loopwatch.model import CAUSES, Cause
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
 from loopwatch.report.words import counted, duration, plain
+from loopwatch.settings import settings_for
 
 _MOST_NAMED = 10  # endpoints
 _TOO_LONG = 1  # the status when a stall was longer than --max-stall
@@ -50,7 +52,9 @@ def command(
     """
     if name is None:
         name = format_of(file) if file and file != "-" else "text"
-    run = load(find_recordings(runs), Selection(least, since, until, endpoint, cause))
+    settings = settings_for(str(Path.cwd()), os.environ, {})
+    recordings = find_recordings(runs, base=settings.dir, app=settings.app)
+    run = load(recordings, Selection(least, since, until, endpoint, cause))
     _name_endpoints(run)
     options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
     with opened(file) as out:
