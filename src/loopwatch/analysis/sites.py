@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from loopwatch.analysis.flame import Weights
 from loopwatch.model import Frame, Phase, Stack, Stall, place_key
 
 # What a site stands for:
@@ -69,6 +70,7 @@ class Site:
     phase: Phase = "other"
     endpoints: tuple[Endpoint, ...] = ()
     requests_delayed: int = 0
+    weights: tuple[tuple[Stack | None, float], ...] = ()
 
     @property
     def counted(self) -> bool:
@@ -107,6 +109,7 @@ class _Tally:
     number: int
     durations: array[float] = field(default_factory=lambda: array("d"))
     stacks: dict[Stack, list[float]] = field(default_factory=dict)  # samples, process start
+    weights: Weights = field(default_factory=Weights)
     lines: Counter[int] = field(default_factory=Counter)  # samples per line of the site's function
     samples: int = 0
     callbacks: int = 0
@@ -122,6 +125,7 @@ class _Tally:
         self.durations.extend(other.durations)
         for stack, (samples, since) in other.stacks.items():
             self.stacks.setdefault(stack, [0, since])[0] += samples
+        self.weights.absorb(other.weights)
         self.lines.update(other.lines)
         self.samples += other.samples
         self.callbacks += other.callbacks
@@ -160,6 +164,7 @@ class SiteTable:
         tally.running += stall.running
         tally.delayed += stall.requests_delayed
         tally.credit(stall.endpoint, 1, stall.duration)
+        tally.weights.add(stall)
         here = 0
         for each, samples in stall.stacks:
             other = each.place
@@ -296,4 +301,12 @@ def _site(key: _Key, tally: _Tally) -> Site:
             for name, (count, seconds) in sorted(tally.endpoints.items(), key=lambda item: (-item[1][1], item[0]))
         ),
         requests_delayed=tally.delayed,
+        weights=_weights(tally.weights, total),
     )
+
+
+def _weights(weights: Weights, total: float) -> tuple[tuple[Stack | None, float], ...]:
+    known = sorted(weights.seconds.items(), key=lambda item: (-item[1], item[0].depth, place_key(item[0].frame)))
+    rest = total - math.fsum(seconds for _, seconds in known)
+    # What is left of rounding is nobody's time.
+    return (*known, *(((None, rest),) if rest > total * 1e-9 and rest > 1e-9 else ()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from loopwatch.analysis.run import Run, load
 from loopwatch.analysis.selection import Selection
 from loopwatch.cli.output import opened
 from loopwatch.cli.times import Duration, Moment
+from loopwatch.errors import LoopwatchError
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
 from loopwatch.report.words import counted, duration, plain
@@ -47,6 +49,8 @@ def command(
     """
     if name is None:
         name = format_of(file) if file and file != "-" else "text"
+    if FORMATS[name].binary and file in (None, "-") and sys.stdout is not None and sys.stdout.isatty():
+        raise LoopwatchError(f"{name} is not for a terminal", f"write to a file: -o stalls{FORMATS[name].suffixes[0]}")
     run = load(find_recordings(runs), Selection(least, since, until, endpoint))
     _name_endpoints(run)
     options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
