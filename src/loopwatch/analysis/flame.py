@@ -59,11 +59,15 @@ def visible(stack: Stack, *, all_frames: bool) -> tuple[Frame, ...]:
     """The frames that are worth showing, outermost first: from the first of the user's own code in the callback on,
     and of several library frames in a row the one that was called and the last. All of them with `all_frames`."""
     frames = stack.frames
-    if all_frames:
-        return frames
+    return frames if all_frames else tuple(_without_inner_library(frames[first_shown(stack) :]))
+
+
+def first_shown(stack: Stack) -> int:
+    """Which of a stack's frames, outermost first, is the first of the user's own code in the callback; the first of
+    the callback where there is none."""
+    frames = stack.frames
     start = next((at for at, frame in enumerate(frames) if frame is stack.first), 0)
-    start = next((at for at in range(start, len(frames)) if frames[at].kind == "app"), start)
-    return tuple(_without_inner_library(frames[start:]))
+    return next((at for at in range(start, len(frames)) if frames[at].kind == "app"), start)
 
 
 def _without_inner_library(frames: tuple[Frame, ...]) -> Iterator[Frame]:

@@ -16,6 +16,7 @@ from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
 from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable, counts
+from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
 from loopwatch.model import Loop, Phase, Process, Stall, State, Unwatched
 from loopwatch.recording import ProcessFiles, Recording, read_process
@@ -97,6 +98,7 @@ class Run:
     endpoints: tuple[str, ...] = ()  # of the culprits of all stalls, whatever was selected
     skipped: tuple[Path, ...] = ()  # files in the recording's folder that are none
     unreadable: tuple[str, ...] = ()  # files of which nothing could be read, each with the reason
+    timeline: Timeline = field(default_factory=Timeline)  # of all stalls that were taken
 
 
 def load(
@@ -133,6 +135,7 @@ class _Reader:
     lost: int = 0
     endpoints: set[str] = field(default_factory=set)
     unplaced: int = 0
+    timeline: Timeline = field(default_factory=Timeline)
     skipped: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
 
@@ -217,6 +220,7 @@ class _Reader:
             endpoints=tuple(sorted(self.endpoints)),
             skipped=tuple(self.skipped),
             unreadable=tuple(self.unreadable),
+            timeline=self.timeline,
         )
 
     def _unfinished(self, stall: Stall, running: bool) -> Stall:
@@ -233,6 +237,7 @@ class _Reader:
         if not taken:
             return
         self.total.add(stall, taken)
+        self.timeline.add(stall.start, stall.duration)
         site = self.sites.add(stall, threshold=process.threshold, since=process.started)
         placed = PlacedStall(
             stall.start,

@@ -44,6 +44,7 @@ FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "text": Format("loopwatch.report.text", (".txt", ".text", ".log")),
         "json": Format("loopwatch.report.json", (".json",)),
+        "html": Format("loopwatch.report.html", (".html", ".htm")),
         "markdown": Format("loopwatch.report.markdown", (".md", ".markdown")),
         "speedscope": Format("loopwatch.report.speedscope", (".speedscope.json", ".speedscope")),
         "collapsed": Format("loopwatch.report.collapsed", (".collapsed", ".folded")),
