@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [overhead accuracy sample idle]`: run, print one table each, keep the figures.
+"""`python -m benchmarks [--quick] [overhead accuracy sample idle scale]`: run, print one table each, keep the figures.
 
 Figures of a shared or virtual machine compare only within one run; nothing here passes or fails.
 """
@@ -11,9 +11,15 @@ import time
 
 from rich.console import Console
 
-from benchmarks import accuracy, idle, overhead, sample
+from benchmarks import accuracy, idle, overhead, sample, scale
 
-BENCHMARKS = {"accuracy": accuracy.run, "sample": sample.run, "idle": idle.run, "overhead": overhead.run}
+BENCHMARKS = {
+    "accuracy": accuracy.run,
+    "sample": sample.run,
+    "idle": idle.run,
+    "overhead": overhead.run,
+    "scale": scale.run,
+}
 
 
 def main() -> int:

@@ -49,7 +49,8 @@ _COLUMNS = (
 def page_object(run: Run, options: Options) -> dict[str, Any]:
     """The object. Everything in it is plain: no text steers a terminal or turns around what follows it."""
     source = Source(enabled=options.source, recorded=run.cwd, here=options.here)
-    return _plain(_Page(run, options, source).object())
+    found: dict[str, Any] = _plain(_Page(run, options, source).object())
+    return found
 
 
 class _Page:
