@@ -8,7 +8,7 @@ unless a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 # Whose code a frame is: the user's own, an installed package's, the standard library's, the event loop's.
@@ -27,6 +27,10 @@ State = Literal["ended", "running", "gone", "cut"]
 #   shutdown  after it was told to stop
 #   other     the loop serves nothing that is known of
 Phase = Literal["startup", "serving", "shutdown", "other"]
+
+# What the loop's thread was doing; docs/causes.md says how they are told apart.
+Cause = Literal["python", "native", "blocked", "gil", "gc", "starved"]
+CAUSES: tuple[Cause, ...] = ("python", "native", "blocked", "gil", "gc", "starved")
 
 # The functions of a loop that run callbacks: what stands further out than these is not part of any callback.
 _RUNNERS = frozenset({"run", "run_forever", "run_until_complete", "_run_once", "_run"})
@@ -128,6 +132,43 @@ def _is_main_module(frame: Frame, outer: Stack | None) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """Who held the GIL in so many samples, while a loop's thread waited for it. Its stack could not always be read."""
+
+    thread: str
+    stack: Stack | None
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """What the loop's thread was doing in a stall, in seconds. Empty or None is what was not recorded."""
+
+    causes: tuple[tuple[Cause, float], ...] = ()  # most first; together they are the whole stall
+    gil_held: float = 0.0  # of the time in `native`: with the GIL held
+    cpu: float | None = None  # of the whole stall, estimated from the part between the first and the last sample
+    run_delay: float | None = None  # between these samples: without a CPU, though ready to run
+    throttled: float | None = None  # in the same time: held up by the container's CPU quota
+    longest: float | None = None  # the longest time within one callback
+    holders: tuple[Holder, ...] = ()  # most sampled first
+
+    @property
+    def cause(self) -> Cause | Literal[""]:
+        """What took most of the time; empty where that is not known."""
+        return self.causes[0][0] if self.causes else ""
+
+    def stretched(self, factor: float) -> Activity:
+        """The same over a stall that is longer by this factor."""
+        return replace(
+            self,
+            causes=tuple((cause, seconds * factor) for cause, seconds in self.causes),
+            gil_held=self.gil_held * factor,
+            cpu=None if self.cpu is None else self.cpu * factor,
+            longest=None if self.longest is None else self.longest * factor,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Stall:
     """One iteration of an event loop that lasted at least the threshold.
 
@@ -157,6 +198,12 @@ class Stall:
     endpoint: str = ""
     requests_delayed: int = 0
     phase: Phase = "other"
+    activity: Activity = Activity()
+
+    @property
+    def cause(self) -> Cause | Literal[""]:
+        """What the loop's thread was doing for most of it; empty where that is not known."""
+        return self.activity.cause
 
     @property
     def duration_ms(self) -> float:

@@ -113,6 +113,10 @@ class RecordingBuilder:
         self.record(t, **{**plain, **members})
         return self._iteration
 
+    def thread(self, tid: int, name: str) -> None:
+        """A thread that may hold the GIL."""
+        self.record("thread", tid=tid, name=name)
+
     def request(self, number: int, endpoint: str | None) -> None:
         """What a request asked for is known."""
         self.record("request", request=number, endpoint=endpoint)

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from loopwatch.model import Process, Stall
+from loopwatch.model import CAUSES as ALL
+from loopwatch.model import Activity, Process, Stall
 from loopwatch.recording import Decoder
 from tests.unit.recordings import CWD, MS, RUNNER, SECOND, SITE, UNIX, Place, RecordingBuilder
 
 HANDLER: Place = (f"{CWD}/main.py", "handler", 42, 42, 13, 29)
 LIBRARY: Place = (f"{SITE}/sk/tree.py", "Tree.predict", 530)
+
+
+# What a stall of 120 ms was; ns.
+CAUSES: dict[str, Any] = {
+    "causes": {"gil": 80 * MS, "native": 30 * MS, "starved": 10 * MS},
+    "gil_held": 10 * MS,
+    "cpu": 25 * MS,
+    "cpu_wall": 100 * MS,
+    "run_delay": 9 * MS,
+    "throttled": None,
+    "longest": 70 * MS,
+}
 
 
 def decode(data: bytes) -> tuple[list[Stall], Process]:
@@ -33,7 +47,8 @@ def small() -> RecordingBuilder:
     builder.delayed(12, iteration)
     builder.request(7, "GET /items/{id}")
     builder.summary(1000, stalls=1, stalled_ns=50 * MS, longest_ns=50 * MS, samples=45, torn=2, requests=900)
-    builder.stall(1200, 120, (stack, 90), t="open")
+    builder.thread(77, "hog")
+    builder.stall(1200, 120, (stack, 90), t="open", **CAUSES, holders=[[stack, 77, 40], [None, 78, 3]])
     return builder
 
 
@@ -59,6 +74,49 @@ def test_a_stall_with_all_it_says() -> None:
     assert process.interval == 0.001
     assert process.command == ("uvicorn", "app:app")
     assert process.damage == replace(process.damage, garbage=0, unresolved=0, dropped=0, headless=False)
+
+
+def test_what_the_thread_was_doing() -> None:
+    ended, running = decode(small().data)[0]
+    assert (ended.cause, ended.activity) == ("", Activity())  # a recording that does not say
+    assert running.cause == "gil"
+    doing = running.activity
+    assert doing.causes == (
+        ("gil", pytest.approx(0.080)),
+        ("native", pytest.approx(0.030)),
+        ("starved", pytest.approx(0.010)),
+    )
+    assert (doing.gil_held, doing.run_delay, doing.throttled) == (pytest.approx(0.010), pytest.approx(0.009), None)
+    assert doing.cpu == pytest.approx(0.030)  # a quarter of the time
+    assert doing.longest == pytest.approx(0.070)
+    assert [(holder.thread, holder.samples) for holder in doing.holders] == [("hog", 40), ("", 3)]
+    assert doing.holders[0].stack == running.stacks[0][0]
+    assert doing.holders[1].stack is None
+
+
+def test_causes_add_up_to_the_stall_whatever_is_recorded() -> None:
+    builder = RecordingBuilder()
+    builder.stall(
+        5, 50, causes={"python": 3 * MS, "blocked": 1 * MS, "magic": 9 * MS}, gil_held=9 * MS, cpu=9, cpu_wall=0
+    )
+    builder.stall(100, 50, causes={"native": MS}, gil_held=4 * MS, cpu=4 * MS, cpu_wall=2 * MS, longest=99 * MS)
+    builder.stall(200, 50, causes={}, longest=-1)
+    first, second, third = (stall.activity for stall in decode(builder.data)[0])
+    assert first.causes == (("python", pytest.approx(0.0375)), ("blocked", pytest.approx(0.0125)))
+    assert (first.gil_held, first.cpu) == (0, None)
+    assert (second.gil_held, second.cpu, second.longest) == (pytest.approx(0.050), 0.050, 0.050)
+    assert (third.cause, third.longest) == ("", 0)
+
+
+def test_the_newest_name_of_a_thread_counts() -> None:
+    builder = RecordingBuilder()
+    for name in ("old", "new"):
+        builder.thread(77, name)
+        builder.stall(5, 50, causes={"gil": MS}, holders=[[None, 77, 1]])
+    for tid in range(100, 6000):
+        builder.thread(tid, "many")
+    builder.stall(100, 50, causes={"gil": MS}, holders=[[None, 77, 1]])
+    assert [stall.activity.holders[0].thread for stall in decode(builder.data)[0]] == ["old", "new", ""]
 
 
 def test_the_figures_of_a_loop_go_on_while_it_hangs() -> None:
@@ -262,6 +320,10 @@ def test_no_field_may_be_of_any_type(t: str, bad: object) -> None:
         assert stall.request >= 0
         assert isinstance(stall.endpoint, str)
         assert stall.requests_delayed >= 0
+        assert all(cause in ALL and seconds > 0 for cause, seconds in stall.activity.causes)
+        assert sum(seconds for _, seconds in stall.activity.causes) <= stall.duration * 1.000001
+        assert 0 <= stall.activity.gil_held <= stall.duration * 1.000001
+        assert stall.activity.cpu is None or 0 <= stall.activity.cpu <= stall.duration
         assert stall.phase in ("startup", "serving", "shutdown", "other")
     for loop in process.loops:
         assert 0 <= loop.utilization <= 1

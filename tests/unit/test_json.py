@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from loopwatch.analysis.run import load
 from loopwatch.analysis.sites import counts
+from loopwatch.model import CAUSES
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
 from tests.unit.project import PREDICT, START, make_project, make_service
@@ -24,7 +25,9 @@ from tests.unit.recordings import RecordingBuilder
 NUMBER = {"type": "number", "minimum": 0}
 COUNT = {"type": "integer", "minimum": 0}
 TEXT = {"type": "string"}
-NOT_YET = {"type": "null"}
+MAYBE = {"type": ["number", "null"], "minimum": 0}  # null: the recording does not tell
+CAUSE = {"enum": [*CAUSES, None]}
+CAUSES_MS = {"type": "object", "propertyNames": {"enum": CAUSES}, "additionalProperties": NUMBER}
 PHASE = {"enum": ["startup", "serving", "shutdown", "other"]}
 
 
@@ -38,6 +41,8 @@ def items(of: Any) -> dict[str, Any]:
 
 
 PLACE = {"file": TEXT, "line": COUNT, "function": TEXT, "expression": TEXT}
+CHANGE = members(file=TEXT, line=COUNT, function=TEXT, code=TEXT)
+ADVICE = members(slug=TEXT, text=TEXT, change={"anyOf": [CHANGE, {"type": "null"}]})
 LOOP = members(
     kind={"enum": ["asyncio", "uvloop", "other"]},
     thread=TEXT,
@@ -88,6 +93,7 @@ SCHEMA = members(
         stalls_startup=COUNT,
         startup_ms=NUMBER,
         requests_untracked=COUNT,
+        causes_ms=CAUSES_MS,
     ),
     sites=items(
         members(
@@ -96,9 +102,11 @@ SCHEMA = members(
             basis={"enum": ["own", "library", "loop", "unsampled", "unknown", "lost"]},
             blocking=members(**PLACE),
             allowed={"type": "boolean"},
-            cause=NOT_YET,
-            causes_ms={"const": {}},
-            gil_held_ms=NOT_YET,
+            cause=CAUSE,
+            causes_ms=CAUSES_MS,
+            gil_held_ms=MAYBE,
+            run_delay_ms=MAYBE,
+            throttled_ms=MAYBE,
             shape={"enum": ["single", "pile-up"]},
             phase=PHASE,
             count={"type": "integer", "minimum": 1},
@@ -108,8 +116,8 @@ SCHEMA = members(
             max_ms=NUMBER,
             endpoints=items(members(name=TEXT, count={"type": "integer", "minimum": 1}, total_ms=NUMBER)),
             requests_delayed=COUNT,
-            gil_holder=NOT_YET,
-            advice={"const": []},
+            gil_holder={"anyOf": [members(thread=TEXT, **PLACE), {"type": "null"}]},
+            advice={**items(ADVICE), "maxItems": 1},
             stack=items(members(**PLACE, kind={"enum": ["app", "library", "stdlib", "loop"]})),
         )
     ),
@@ -117,12 +125,14 @@ SCHEMA = members(
         members(
             start=NUMBER,
             duration_ms=NUMBER,
-            cpu_ms=NOT_YET,
+            cpu_ms=MAYBE,
+            run_delay_ms=MAYBE,
+            throttled_ms=MAYBE,
             pid=COUNT,
             callbacks=COUNT,
             state={"enum": ["ended", "running", "gone", "cut"]},
             allowed={"type": "boolean"},
-            cause=NOT_YET,
+            cause=CAUSE,
             phase=PHASE,
             site=COUNT,
             endpoint=TEXT,

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from loopwatch.analysis.sites import Shape, Site, SiteTable, percentile, shape_of
-from loopwatch.model import Frame, Kind, Stack, Stall
+from loopwatch.analysis.causes import GilHolder
+from loopwatch.analysis.shape import Shape, shape_of
+from loopwatch.analysis.sites import Site, SiteTable, percentile
+from loopwatch.model import Activity, Frame, Holder, Kind, Stack, Stall
 
 THRESHOLD = 0.010
 
@@ -231,3 +233,56 @@ def test_sites_add_up(stalls: list[Stall]) -> None:
     for each in stalls:
         again.add(each, threshold=THRESHOLD, since=0)
     assert again.finish()[0] == found
+
+
+def doing(stall: Stall, activity: Activity) -> Stall:
+    return replace(stall, activity=activity)
+
+
+def test_the_causes_of_a_site_add_up() -> None:
+    here = stall((stack(RUN, frame("handler")), 9))
+    native = Activity((("native", 0.04), ("gc", 0.01)), gil_held=0.03, run_delay=0.002)
+    python = Activity((("python", 0.03), ("native", 0.02)), gil_held=0.01, run_delay=0.003, throttled=0.001)
+    (site,) = sites(doing(here, native), doing(here, python), here)
+    assert site.cause == "native"
+    assert site.why.causes == (("native", pytest.approx(0.06)), ("python", 0.03), ("gc", 0.01))
+    assert site.why.gil_held == pytest.approx(0.04)
+    assert site.why.held_share == pytest.approx(2 / 3)
+    assert (site.why.run_delay, site.why.throttled) == (pytest.approx(0.005), 0.001)
+    (site,) = sites(here)
+    assert (site.cause, site.why.holder) == ("", None)
+
+
+def test_lines_that_become_one_site_bring_their_causes() -> None:
+    ten, eleven = stack(RUN, frame("crunch", 10)), stack(RUN, frame("crunch", 11))
+    python = Activity((("python", 0.05),))
+    (site,) = sites(doing(stall((ten, 6), (eleven, 5)), python), doing(stall((eleven, 6), (ten, 4)), python))
+    assert site.why.causes == (("python", 0.1),)
+
+
+def test_who_held_the_gil_is_the_function_most_sampled() -> None:
+    here = stall((stack(RUN, frame("handler")), 9))
+    thread = frame("Thread.run", 1, "stdlib")
+    hogs = [stack(thread, frame("hog", line)) for line in (5, 6, 7)]
+    other = stack(thread, frame("other", 3))
+    gil = (("gil", 0.05),)
+    holders = (
+        Holder("pool_1", hogs[0], 4),
+        Holder("pool_2", hogs[1], 3),
+        Holder("pool_1", other, 5),
+        Holder("x", None, 90),
+    )
+    more = (Holder("pool_2", hogs[2], 2),)
+    (site,) = sites(doing(here, Activity(gil, holders=holders)), doing(here, Activity(gil, holders=more)))
+    assert site.why.holder == GilHolder("pool_1", frame("hog", 5))
+    (site,) = sites(doing(here, Activity(gil, holders=(Holder("x", None, 90),))))
+    assert site.why.holder == GilHolder("x", None)
+
+
+@pytest.mark.parametrize(
+    ("longest", "expected"), [(0.03, "single"), (0.025, "single"), (0.02, "pile-up"), (0.0, "pile-up")]
+)
+def test_the_longest_callback_decides_where_it_is_recorded(longest: float, expected: Shape) -> None:
+    there = doing(stall((stack(RUN, frame("a")), 9), callbacks=3), Activity(longest=longest))
+    assert shape_of(there, 9, THRESHOLD) == expected
+    assert shape_of(replace(there, callbacks=1), 9, THRESHOLD) == "single"

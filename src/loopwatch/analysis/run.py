@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
@@ -18,7 +19,7 @@ from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable, counts
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
-from loopwatch.model import Loop, Phase, Process, Stall, State, Unwatched
+from loopwatch.model import CAUSES, Cause, Loop, Phase, Process, Stall, State, Unwatched
 from loopwatch.recording import ProcessFiles, Recording, read_process
 
 MOST_STALLS = 100_000
@@ -40,6 +41,10 @@ class PlacedStall:
     endpoint: str = ""
     requests_delayed: int = 0
     phase: Phase = "other"
+    cause: Cause | Literal[""] = ""
+    cpu: float | None = None
+    run_delay: float | None = None
+    throttled: float | None = None
 
     @property
     def counted(self) -> bool:
@@ -75,6 +80,7 @@ class Totals:
     lost: int = 0  # of the stalls: those that only the counters know of
     unplaced: int = 0  # the same, not of the stalls: whether a selection takes them cannot be told
     dropped: int = 0  # records that could not be written
+    causes: tuple[tuple[Cause, float], ...] = ()  # seconds, most first
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +218,7 @@ class _Reader:
                 lost=self.lost,
                 unplaced=self.unplaced,
                 dropped=sum(process.damage.dropped for process, _, _ in self.processes),
+                causes=_causes(sites),
             ),
             sites=tuple(sites),
             stalls=tuple(replace(stall, site=places[stall.site]) for stall in stalls),
@@ -227,7 +234,9 @@ class _Reader:
         if not running:
             return replace(stall, state="gone")
         # The newest record of a stuck process may be old: it is written less and less often.
-        return replace(stall, duration=max(stall.duration, self.clock() - stall.start))
+        duration = max(stall.duration, self.clock() - stall.start)
+        factor = duration / stall.duration if stall.duration else 1.0
+        return replace(stall, duration=duration, activity=stall.activity.stretched(factor))
 
     def _add(self, stall: Stall, process: Process, count: Count) -> None:
         taken = self.selection.takes(stall)
@@ -238,6 +247,7 @@ class _Reader:
             return
         self.total.add(stall, taken)
         self.timeline.add(stall.start, stall.duration)
+        activity = stall.activity
         site = self.sites.add(stall, threshold=process.threshold, since=process.started)
         placed = PlacedStall(
             stall.start,
@@ -252,6 +262,10 @@ class _Reader:
             stall.endpoint,
             stall.requests_delayed,
             stall.phase,
+            activity.cause,
+            activity.cpu,
+            activity.run_delay,
+            activity.throttled,
         )
         self.taken += 1
         entry = (stall.duration, self.taken, placed)
@@ -285,3 +299,10 @@ class _Reader:
             torn=max(loop.torn, count.torn),
             unsampled=max(loop.unsampled, count.unsampled),
         )
+
+
+def _causes(sites: Iterable[Site]) -> tuple[tuple[Cause, float], ...]:
+    """The time of each cause in all sites that count, most first."""
+    counted = [site.why for site in sites if site.counted]
+    found = ((cause, sum(why.seconds(cause) for why in counted)) for cause in CAUSES)
+    return tuple(sorted((each for each in found if each[1]), key=lambda each: -each[1]))

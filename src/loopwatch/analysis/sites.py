@@ -15,8 +15,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from loopwatch.analysis.causes import UNKNOWN, Why, WhyTally
 from loopwatch.analysis.flame import Weights
-from loopwatch.model import Frame, Phase, Stack, Stall, place_key
+from loopwatch.analysis.shape import Shape, shape_of
+from loopwatch.model import Cause, Frame, Phase, Stack, Stall, place_key
 
 # What a site stands for:
 #   own        a line of the user's own code
@@ -26,12 +28,8 @@ from loopwatch.model import Frame, Phase, Stack, Stall, place_key
 #   unknown    samples were taken, but their stacks are not in the recording
 #   lost       only the loop's counters know of these stalls: their records are not in the recording
 Basis = Literal["own", "library", "loop", "unsampled", "unknown", "lost"]
-Shape = Literal["single", "pile-up"]
 
 _MINGLED = 0.1  # lines of one function are one site when they have this share of each other's samples
-_CONCENTRATED = 0.8  # a stall with so many of its samples in one place has one long callback, unless …
-_FEW_CALLBACKS = 10  # … it ran more callbacks than these, …
-_SHORT = 0.1  # … and they were not, on average, as short as this share of the threshold
 _MOST_STACKS = 1000  # distinct stacks kept per site while reading; the rarest go first
 
 
@@ -71,6 +69,12 @@ class Site:
     endpoints: tuple[Endpoint, ...] = ()
     requests_delayed: int = 0
     weights: tuple[tuple[Stack | None, float], ...] = ()
+    why: Why = UNKNOWN
+
+    @property
+    def cause(self) -> Cause | Literal[""]:
+        """What the loop's thread was doing for most of the time; empty where that is not known."""
+        return self.why.cause
 
     @property
     def counted(self) -> bool:
@@ -120,6 +124,7 @@ class _Tally:
     uncounted: int = 0  # stalls of which only the sum is known
     uncounted_seconds: float = 0.0
     longest: float = 0.0
+    why: WhyTally = field(default_factory=WhyTally)
 
     def absorb(self, other: _Tally) -> None:
         self.durations.extend(other.durations)
@@ -135,6 +140,7 @@ class _Tally:
         for name, (count, seconds) in other.endpoints.items():
             self.credit(name, count, seconds)
         self.longest = max(self.longest, other.longest)
+        self.why.absorb(other.why)
 
     def credit(self, endpoint: str, count: float, seconds: float) -> None:
         if not endpoint:
@@ -165,6 +171,7 @@ class SiteTable:
         tally.delayed += stall.requests_delayed
         tally.credit(stall.endpoint, 1, stall.duration)
         tally.weights.add(stall)
+        tally.why.add(stall.activity)
         here = 0
         for each, samples in stall.stacks:
             other = each.place
@@ -232,22 +239,6 @@ class SiteTable:
         )
 
 
-def shape_of(stall: Stall, here: int, threshold: float) -> Shape:
-    """Whether one long callback makes the stall, or a pile of short ones. `here`: its samples in its place.
-
-    If its callbacks were at least as long as the threshold on average, one of them was long for certain. Else it
-    is judged by the samples: a pile is spread over many places, unless it is a pile of equals, whose callbacks
-    then are not very short.
-    """
-    callbacks = stall.callbacks
-    if callbacks <= 1 or stall.duration >= callbacks * threshold:
-        return "single"
-    if not stall.samples or here < _CONCENTRATED * stall.samples:
-        return "pile-up"
-    few = callbacks <= _FEW_CALLBACKS or stall.duration < callbacks * threshold * _SHORT
-    return "single" if few else "pile-up"
-
-
 def percentile(ordered: array[float] | list[float], share: float) -> float:
     """The nearest-rank percentile of values in ascending order; 0 of none."""
     if not ordered:
@@ -302,6 +293,7 @@ def _site(key: _Key, tally: _Tally) -> Site:
         ),
         requests_delayed=tally.delayed,
         weights=_weights(tally.weights, total),
+        why=tally.why.finish(),
     )
 
 

@@ -54,6 +54,10 @@ class Source:
         """The frame's line without its end; empty if it cannot be had."""
         return self._at(frame.file, frame.line)
 
+    def text(self, file: str) -> str:
+        """A whole file, its lines ended by line feeds; empty if it cannot be had."""
+        return "\n".join(self._lines(file))
+
     def expression(self, frame: Frame) -> str:
         """What runs at the frame, in one line: the call by its columns, else its whole line without indentation.
         Empty if it cannot be had."""

@@ -12,6 +12,7 @@ from loopwatch.analysis.selection import Selection
 from loopwatch.cli.output import opened
 from loopwatch.cli.times import Duration, Moment
 from loopwatch.errors import LoopwatchError
+from loopwatch.model import CAUSES, Cause
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
 from loopwatch.report.words import counted, duration, plain
@@ -28,6 +29,7 @@ _TOO_LONG = 1  # the status when a stall was longer than --max-stall
 @click.option("--since", type=Moment(), help="Only stalls since then: an ISO time, or how long ago (5m).")
 @click.option("--until", type=Moment(), help="Only stalls until then.")
 @click.option("--endpoint", metavar="GLOB", help="Only stalls caused by these endpoints, such as 'GET /items/*'.")
+@click.option("--cause", type=click.Choice(CAUSES), help="Only stalls of this cause.")
 @click.option("--all-frames", is_flag=True, help="Show every frame of a stack.")
 @click.option("--no-source", is_flag=True, help="Do not read source files.")
 @click.option("--max-stall", type=Duration(), help="End with status 1 if a stall while serving is longer.")
@@ -39,6 +41,7 @@ def command(
     since: float | None,
     until: float | None,
     endpoint: str | None,
+    cause: Cause | None,
     all_frames: bool,
     no_source: bool,
     max_stall: float | None,
@@ -51,7 +54,7 @@ def command(
         name = format_of(file) if file and file != "-" else "text"
     if FORMATS[name].binary and file in (None, "-") and sys.stdout is not None and sys.stdout.isatty():
         raise LoopwatchError(f"{name} is not for a terminal", f"write to a file: -o stalls{FORMATS[name].suffixes[0]}")
-    run = load(find_recordings(runs), Selection(least, since, until, endpoint))
+    run = load(find_recordings(runs), Selection(least, since, until, endpoint, cause))
     _name_endpoints(run)
     options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
     with opened(file) as out:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from loopwatch.model import Damage, Process, Stall, State
+from loopwatch.recording.activity import activity
 from loopwatch.recording.aftermath import Aftermath, culprit
 from loopwatch.recording.fields import Record, count, integer, parse_line, text, texts
 from loopwatch.recording.kinds import Kinds
@@ -137,6 +138,9 @@ class Decoder:
             case "code":
                 self._tables.add_code(record)
                 return []
+            case "thread":
+                self._tables.add_thread(record)
+                return []
             case "delayed":
                 self._delayed(record)
             case "request":
@@ -248,6 +252,7 @@ class Decoder:
             loop=loop,
             iteration=iteration,
             request=culprit(record, samples),
+            activity=activity(record, end - start, self._tables),
         )
 
     def _settled(self, key: tuple[int, int]) -> Stall:

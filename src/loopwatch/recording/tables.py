@@ -1,10 +1,12 @@
-"""The numbered things that stalls refer to: code objects, frames, stacks."""
+"""The numbered things that stalls refer to: code objects, frames, stacks, threads."""
 
 from __future__ import annotations
 
 from loopwatch.model import Frame, Kind, Stack
 from loopwatch.recording.fields import LIMIT, Record, count, integer, text
 from loopwatch.recording.kinds import Kinds
+
+_MOST_THREADS = 4096  # whose names are kept
 
 
 class Tables:
@@ -16,6 +18,7 @@ class Tables:
         self._codes: dict[int, tuple[str, str, Kind]] = {}
         self._frames: dict[int, Frame] = {}
         self._stacks: dict[int, Stack] = {}
+        self._threads: dict[int, str] = {}  # by the system's number, which outlives the ids
 
     def clear(self) -> None:
         """All ids start anew."""
@@ -60,6 +63,24 @@ class Tables:
         if parent is not None and below is None:
             self.unresolved += 1
         self._stacks[number] = Stack(frame, below)
+
+    def add_thread(self, record: Record) -> None:
+        """A `thread` record. The system may give its number to another one later."""
+        if tid := count(record, "tid"):
+            self._threads.pop(tid, None)
+            self._threads[tid] = text(record, "name")
+            if len(self._threads) > _MOST_THREADS:
+                del self._threads[next(iter(self._threads))]
+
+    def thread(self, tid: int) -> str:
+        """The name of a thread; empty if it is not known."""
+        return self._threads.get(tid, "")
+
+    def stack(self, number: int) -> Stack | None:
+        """A stack by its id; None, and counted, if it is not there."""
+        stack = self._stacks.get(number)
+        self.unresolved += stack is None
+        return stack
 
     def stacks(self, record: Record) -> tuple[tuple[Stack, int], ...]:
         """The `stacks` member of an `open` or `stall` record, most samples first."""

@@ -1,7 +1,7 @@
 """`loopwatch report -f json`: everything, for other programs. docs/report.md describes it.
 
-Members that later versions will fill are there, null or empty. Strings and numbers keep their type where there is
-nothing to say: a stall without a sample has the file "" and the line 0.
+Strings and numbers keep their type where there is nothing to say: a stall without a sample has the file "" and the
+line 0. What the recording does not tell, because of the system or its version, is null.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from loopwatch.analysis.advice import Advice, Advisor
 from loopwatch.analysis.frames import relative
 from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
-from loopwatch.model import Frame, Loop
+from loopwatch.model import Cause, Frame, Loop
 from loopwatch.report.notes import process_notes
 from loopwatch.report.protocol import Options
 
@@ -28,13 +29,14 @@ class JsonReporter:
     def write(self, run: Run, out: TextIO, options: Options) -> None:
         """Write the report as one JSON object, in ASCII."""
         source = Source(enabled=options.source, recorded=run.cwd, here=options.here)
+        advisor = Advisor(source, run.cwd)
         parts: list[tuple[str, Any]] = [
             ("schema", SCHEMA),
             ("run", run_object(run)),
             ("processes", (process_object(each) for each in run.processes)),
             ("unwatched", unwatched_objects(run)),
             ("totals", totals_object(run)),
-            ("sites", (site_object(site, run, source) for site in run.sites)),
+            ("sites", (site_object(site, run, source, advisor) for site in run.sites)),
             ("stalls", (stall_object(stall) for stall in run.stalls)),
             ("stalls_omitted", run.stalls_omitted),
             ("files_left_out", [*map(str, run.skipped), *run.unreadable]),
@@ -126,10 +128,11 @@ def totals_object(run: Run) -> dict[str, Any]:
         "stalls_startup": totals.startup,
         "startup_ms": _ms(totals.startup_seconds),
         "requests_untracked": totals.requests_untracked,
+        "causes_ms": _causes(totals.causes),
     }
 
 
-def site_object(site: Site, run: Run, source: Source) -> dict[str, Any]:
+def site_object(site: Site, run: Run, source: Source, advisor: Advisor) -> dict[str, Any]:
     """A site, with its stack."""
     place = site.frame or Frame("", "")
     return {
@@ -138,9 +141,11 @@ def site_object(site: Site, run: Run, source: Source) -> dict[str, Any]:
         "basis": site.basis,
         "blocking": _place(site.blocking or Frame("", ""), run, source),
         "allowed": site.allowed,
-        "cause": None,
-        "causes_ms": {},
-        "gil_held_ms": None,
+        "cause": site.cause or None,
+        "causes_ms": _causes(site.why.causes),
+        "gil_held_ms": _ms(site.why.gil_held) if site.cause else None,
+        "run_delay_ms": _ms_or_none(site.why.run_delay),
+        "throttled_ms": _ms_or_none(site.why.throttled),
         "shape": site.shape,
         "phase": site.phase,
         "count": site.count,
@@ -150,8 +155,8 @@ def site_object(site: Site, run: Run, source: Source) -> dict[str, Any]:
         "max_ms": _ms(site.longest),
         "endpoints": [{"name": each.name, "count": each.count, "total_ms": _ms(each.total)} for each in site.endpoints],
         "requests_delayed": site.requests_delayed,
-        "gil_holder": None,
-        "advice": [],
+        "gil_holder": _holder(site, run, source),
+        "advice": _advice(advisor.advice(site), run),
         "stack": [
             {**_place(frame, run, source), "kind": frame.kind} for frame in (site.stack.frames if site.stack else ())
         ],
@@ -167,17 +172,41 @@ def _place(frame: Frame, run: Run, source: Source) -> dict[str, Any]:
     }
 
 
+def _holder(site: Site, run: Run, source: Source) -> dict[str, Any] | None:
+    holder = site.why.holder
+    if holder is None:
+        return None
+    return {"thread": holder.thread, **_place(holder.frame or Frame("", ""), run, source)}
+
+
+def _advice(advice: Advice | None, run: Run) -> list[dict[str, Any]]:
+    if advice is None:
+        return []
+    change = None
+    if advice.change:
+        frame = advice.change.frame
+        change = {
+            "file": relative(frame.file, run.cwd),
+            "line": frame.line,
+            "function": frame.function,
+            "code": advice.change.code,
+        }
+    return [{"slug": advice.slug, "text": advice.text, "change": change}]
+
+
 def stall_object(stall: PlacedStall) -> dict[str, Any]:
     """A stall."""
     return {
         "start": round(stall.start, 6),
         "duration_ms": _ms(stall.duration),
-        "cpu_ms": None,
+        "cpu_ms": _ms_or_none(stall.cpu),
         "pid": stall.pid,
         "callbacks": stall.callbacks,
         "state": stall.state,
         "allowed": stall.allowed,
-        "cause": None,
+        "cause": stall.cause or None,
+        "run_delay_ms": _ms_or_none(stall.run_delay),
+        "throttled_ms": _ms_or_none(stall.throttled),
         "phase": stall.phase,
         "site": stall.site,
         "endpoint": stall.endpoint,
@@ -185,6 +214,14 @@ def stall_object(stall: PlacedStall) -> dict[str, Any]:
         "requests_delayed": stall.requests_delayed,
         "samples": stall.samples,
     }
+
+
+def _causes(causes: Iterable[tuple[Cause, float]]) -> dict[str, float]:
+    return {cause: _ms(seconds) for cause, seconds in causes}
+
+
+def _ms_or_none(seconds: float | None) -> float | None:
+    return None if seconds is None else _ms(seconds)
 
 
 def _ms(seconds: float) -> float:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, TextIO
 
+from loopwatch.analysis.advice import Advisor
 from loopwatch.analysis.frames import below, short
 from loopwatch.analysis.run import Run
 from loopwatch.analysis.sites import Site
@@ -38,6 +39,7 @@ class _Page:
         self.run = run
         self.options = options
         self.source = source
+        self.advisor = Advisor(source, run.cwd)
         self.whole = sum(loop.seconds for each in run.processes for loop in each.loops)
 
     def lines(self) -> Iterator[str]:
@@ -54,7 +56,7 @@ class _Page:
         yield " · ".join(parts)
         yield ""
         sites = [site for site in self.run.sites if site.counted]
-        objects = [site_object(site, self.run, self.source) for site in sites[:_MOST_ROWS]]
+        objects = [site_object(site, self.run, self.source, self.advisor) for site in sites[:_MOST_ROWS]]
         yield from self._table(sites, objects)
         for site, found in list(zip(sites, objects, strict=False))[:_MOST_DETAILS]:
             yield from self._details(site, found)
@@ -91,18 +93,17 @@ class _Page:
         frame = site.frame
         excerpt = self.source.excerpt(frame, around=2) if frame else None
         frames = self._frames(site)
-        advice = [str(each["text"]) for each in found["advice"]]
-        if excerpt is None and not frames and not advice:
+        if excerpt is None and not frames and not found["advice"]:
             return
         yield f"<details><summary><code>{html(self._name(site))}</code></summary>"
         yield ""
         yield from fenced(list(_excerpt(excerpt)) if excerpt else [], "python")
         yield from fenced(frames, "text")
-        for text in advice:
-            lead, *rest = plain_lines(text)
-            yield f"→ {escaped(lead)}"
+        for advice in found["advice"]:
+            yield f"→ {escaped(plain(advice['text']))}"
             yield ""
-            yield from fenced(rest, "python")
+            if change := advice["change"]:
+                yield from fenced([plain(line) for line in change["code"].split("\n")], "python")
         yield "</details>"
         yield ""
 
@@ -177,11 +178,6 @@ def escaped(text: str) -> str:
 def html(text: str) -> str:
     """A text inside HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace("@", "@\u200b")
-
-
-def plain_lines(text: str) -> list[str]:
-    """The lines of a text, none of which steers anything; at least one."""
-    return [plain(line) for line in text.split("\n")] or [""]
 
 
 REPORTER = MarkdownReporter()

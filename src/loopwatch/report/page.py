@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from loopwatch import __version__
+from loopwatch.analysis.advice import Advisor
 from loopwatch.analysis.flame import first_shown
 from loopwatch.analysis.frames import short
 from loopwatch.analysis.run import PlacedStall, Run
@@ -58,6 +59,7 @@ class _Page:
         self.run = run
         self.options = options
         self.source = source
+        self.advisor = Advisor(source, run.cwd)
         self.sites = run.sites[:_MOST_SITES]
         self.stalls = run.stalls[:_MOST_STALLS]
         self.tables = _Tables(run.cwd, source)
@@ -93,7 +95,7 @@ class _Page:
         }
 
     def _site(self, site: Site) -> dict[str, Any]:
-        found = site_object(site, self.run, self.source)
+        found = site_object(site, self.run, self.source, self.advisor)
         frame = site.frame
         excerpt = self.source.excerpt(frame, around=_AROUND) if frame else None
         more = len(site.endpoints) - _MOST_ENDPOINTS

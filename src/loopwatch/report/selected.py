@@ -15,6 +15,8 @@ def selected(selection: Selection) -> str:
         parts.append(f"of at least {duration(selection.least)}")
     if selection.endpoint is not None:
         parts.append(f"caused by {plain(selection.endpoint)}")
+    if selection.cause is not None:
+        parts.append(f"of cause {selection.cause}")
     if selection.since is not None:
         parts.append(f"since {_moment(selection.since)}")
     if selection.until is not None:

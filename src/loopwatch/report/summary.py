@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from rich.cells import cell_len
 from rich.text import Text
 
+from loopwatch.analysis.advice import Advisor
 from loopwatch.analysis.run import Run
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
@@ -29,7 +30,8 @@ def summary(run: Run, typed: str, pid: int, width: int) -> Iterator[Text]:
     loops = [loop for each in run.processes for loop in each.loops]
     if loops:
         whole = sum(loop.seconds for loop in loops)
-        view = SiteView(run.cwd, whole, width, Source(enabled=False), Options(source=False))
+        source = Source(enabled=False)
+        view = SiteView(run.cwd, whole, width, source, Advisor(source, run.cwd), Options(source=False))
         yield _lead(run, whole)
         yield from _unfinished(run, view)
         yield from _sites(run, view)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from textwrap import wrap
 
 from rich.cells import cell_len
 from rich.text import Text
 
+from loopwatch.analysis.advice import Advice, Advisor
+from loopwatch.analysis.causes import GilHolder
 from loopwatch.analysis.frames import below, short
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
 from loopwatch.model import Frame
+from loopwatch.report.causes import cause_of
 from loopwatch.report.protocol import Options
 from loopwatch.report.snippet import fit, snippet
 from loopwatch.report.words import counted, duration, number, plain, share
@@ -37,6 +41,7 @@ class SiteView:
     whole: float
     width: int
     source: Source
+    advisor: Advisor
     options: Options
 
     def lines(self, rank: int, site: Site) -> Iterator[Text]:
@@ -58,6 +63,10 @@ class SiteView:
         inner = below(site.stack)
         if inner and not self.options.all_frames:
             yield self._call(site, inner)
+        if site.cause == "gil" and site.why.holder:
+            yield self._holder(site.why.holder)
+        if advice := self.advisor.advice(site):
+            yield from self._advice(site, advice)
 
     def name(self, site: Site) -> str:
         """Where a site is: file, line and function, or why that is not known."""
@@ -79,8 +88,8 @@ class SiteView:
         else:
             yield Text(fit(name, self.width), style="bold")
             yield Text(fit(_INDENT + figures, self.width), style="cyan")
-        if requests := self.requests(site):
-            yield Text(fit(_INDENT + requests, self.width))
+        if about := " · ".join(filter(None, [self.requests(site), cause_of(site.why)])):
+            yield Text(fit(_INDENT + about, self.width))
         extra = []
         if site.phase == "shutdown":
             extra.append("while shutting down")
@@ -96,9 +105,10 @@ class SiteView:
         """Whose stalls they are and who had to wait: ``GET /predict/{id} · 214 requests delayed``; empty where nothing
         is known."""
         delayed = f"{counted(site.requests_delayed, 'request')} delayed" if site.requests_delayed else ""
+        cause = cause_of(site.why)
         names = ", ".join(plain(each.name) for each in site.endpoints[:_MOST_ENDPOINTS])
         rest = f" + {number(len(more))} more" if (more := site.endpoints[_MOST_ENDPOINTS:]) else ""
-        room = self.width - len(_INDENT) - cell_len(rest) - (cell_len(delayed) + 3 if delayed else 0)
+        room = self.width - len(_INDENT) - cell_len(rest) - sum(cell_len(each) + 3 for each in (delayed, cause) if each)
         return " · ".join(filter(None, [fit(names, room) + rest, delayed]))
 
     def call(self, site: Site) -> str:
@@ -128,6 +138,30 @@ class SiteView:
         text = Text(line)
         text.stylize("dim", 0, len(_INDENT + lead))
         return text
+
+    def _holder(self, holder: GilHolder) -> Text:
+        lead = f"└ the GIL was held by thread {holder.thread or '?'}"
+        where = f" → {self.place(holder.frame)}" if holder.frame else ", whose stack could not be read"
+        call = self.source.expression(holder.frame) if holder.frame else ""
+        text = Text(fit(_INDENT + plain(f"{lead}{where}{'  ' if call else ''}{call}"), self.width))
+        text.stylize("dim", 0, len(_INDENT + lead))
+        return text
+
+    def _advice(self, site: Site, advice: Advice) -> Iterator[Text]:
+        """The sentence and, if there is one, the changed line: behind it where there is room."""
+        change, lead = advice.change, f"{_INDENT}→ "
+        where = ""
+        if change and change.frame is not site.frame:
+            where = f"; in {self.place(change.frame)}"
+        text, code = plain(advice.text + where), plain(change.code) if change else ""
+        if code and cell_len(f"{lead}{text}:  {code}") <= self.width:
+            yield Text.assemble((f"{lead}{text}:  ", "green"), (code, "bold green"))
+            return
+        indent = " " * len(lead)
+        for line in wrap(text + ":" * bool(code), self.width, initial_indent=lead, subsequent_indent=indent):
+            yield Text(fit(line, self.width), style="green")
+        if code:
+            yield Text(fit(indent + "  " + code, self.width), style="bold green")
 
     def _frames(self, site: Site) -> Iterator[Text]:
         for frame in site.stack.frames if site.stack else ():

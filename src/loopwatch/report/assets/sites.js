@@ -139,7 +139,9 @@ lw.sites = (changed) => {
       site.changed ? lw.el("p", { class: "notice small" }, "This file was changed after the process had started: lines may have moved.") : null,
       site.excerpt ? excerpt(site) : site.expression ? lw.el("pre", {}, lw.el("span", { class: "row at" }, site.expression)) : null,
       blocking ? lw.el("p", { class: "small" }, `└ ${site.share < 0.5 ? "most often " : ""}${site.blocking.file}:${site.blocking.line || "?"} ${site.blocking.expression || `in ${site.blocking.function}`}`) : null,
-      ...site.advice.map((each) => lw.el("p", { class: "advice" }, each.text, each.code ? `\n${each.code}` : "")),
+      ...site.advice.map((each) => lw.el("div", { class: "advice" }, each.text,
+        each.change ? lw.el("pre", { tabindex: "0", role: "region", "aria-label": "The changed line" }, lw.el("span", { class: "row" },
+          each.change.line === site.line && each.change.file === site.file ? "" : `# ${each.change.file}:${each.change.line}\n`, each.change.code)) : "")),
       endpoints.length ? lw.el("table", {}, lw.el("thead", {}, lw.el("tr", {}, ...["Endpoint", "Stalls", "Blocked"].map((title, i) => lw.el("th", { scope: "col", class: i ? "figure" : "" }, title)))), lw.el("tbody", {}, ...endpoints)) : null,
       site.endpoints_left_out ? lw.el("p", { class: "muted small" }, `and ${lw.counted(site.endpoints_left_out, "more endpoint")}`) : null,
       site.stack !== null ? stack(site) : null);
