@@ -1,11 +1,12 @@
 """Reading at scale: a recording of a million stalls from 16 processes, and what each report of it takes.
 
 The recording is as the writer makes it: tables, requests, who had to wait, summaries. Time and peak memory are those
-of a process of its own; reading is all it does, on one core unless the reader itself takes more.
+of `loopwatch report` with all processes that it starts.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -14,6 +15,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+import psutil
 
 from benchmarks.outcome import Outcome
 
@@ -26,13 +29,7 @@ _STDLIB = "/usr/lib/python3.12"
 _SITE = "/srv/app/.venv/lib/python3.12/site-packages"
 _FORMATS = ("text", "json", "html", "speedscope", "collapsed", "pprof", "markdown")
 
-# Runs the command line, then says how much memory it had at most, in KiB.
-_CHILD = """
-import resource, sys
-from loopwatch.cli import main
-main(sys.argv[1:], standalone_mode=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, file=sys.stderr)
-"""
+_LOOK = 0.02  # seconds between two looks at the memory
 
 
 def run(quick: bool) -> list[Outcome]:
@@ -55,15 +52,30 @@ def run(quick: bool) -> list[Outcome]:
 
 
 def measure(folder: Path, name: str) -> tuple[float, int, int]:
-    """Seconds, bytes of memory at the peak, and bytes of the report."""
+    """Seconds, bytes of resident memory at the peak, and bytes of the report. The memory is that of the command and
+    of all processes that it starts, together: pages that they share count for each."""
     out = folder / f"report.{name}"
-    command = [sys.executable, "-c", _CHILD, "report", "--no-source", "-f", name, "-o", str(out), str(folder / "run")]
+    command = [sys.executable, "-m", "loopwatch", "report", "--no-source", "-f", name, "-o", str(out)]
     source = str(Path(__file__).resolve().parents[1] / "src")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
-    begin = time.monotonic()
-    done = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True, check=True)
-    seconds = time.monotonic() - begin
-    return seconds, int(done.stderr.split()[-1]) * 1024, out.stat().st_size
+    begin, peak = time.monotonic(), 0
+    with subprocess.Popen([*command, str(folder / "run")], env=environment) as child:
+        watched = psutil.Process(child.pid)
+        while child.poll() is None:
+            peak = max(peak, _resident(watched))
+            time.sleep(_LOOK)
+    if child.returncode:
+        raise RuntimeError(f"loopwatch report -f {name} ended with status {child.returncode}")
+    return time.monotonic() - begin, peak, out.stat().st_size
+
+
+def _resident(process: psutil.Process) -> int:
+    total = 0
+    with contextlib.suppress(psutil.Error):
+        for each in (process, *process.children(recursive=True)):
+            with contextlib.suppress(psutil.Error):
+                total += each.memory_info().rss
+    return total
 
 
 def generate(folder: Path, process: int, stalls: int) -> int:

@@ -139,6 +139,8 @@ class _Tally:
         self.delayed += other.delayed
         for name, (count, seconds) in other.endpoints.items():
             self.credit(name, count, seconds)
+        self.uncounted += other.uncounted
+        self.uncounted_seconds += other.uncounted_seconds
         self.longest = max(self.longest, other.longest)
         self.why.absorb(other.why)
 
@@ -194,6 +196,15 @@ class SiteTable:
         tally.uncounted += count
         tally.uncounted_seconds += seconds
         tally.longest = max(tally.longest, longest)
+
+    def absorb(self, other: SiteTable) -> dict[int, int]:
+        """Add another table; returns for each number that its `add` gave the one that is its here."""
+        numbers: dict[int, int] = {}
+        for key, tally in other._tallies.items():
+            mine = self._tally(key)
+            mine.absorb(tally)
+            numbers[tally.number] = mine.number
+        return numbers
 
     def finish(self) -> tuple[list[Site], dict[int, int]]:
         """The sites, longest total first, and for each number that `add` gave the site's place in that list."""

@@ -19,9 +19,19 @@ class Timeline:
 
     def add(self, start: float, duration: float) -> None:
         """Add a stall."""
-        at = int(start // self.width)
+        self._add(int(start // self.width), 1, duration, duration)
+
+    def absorb(self, other: Timeline) -> None:
+        """Add another one."""
+        while self.width < other.width:
+            self._widen()
+        for at, span in other.spans.items():
+            # Widths are powers of two: a span lies within one of the wider ones.
+            self._add(int(at * other.width // self.width), *span)
+
+    def _add(self, at: int, stalls: int, seconds: float, most: float) -> None:
         count, total, longest = self.spans.get(at, (0, 0.0, 0.0))
-        self.spans[at] = count + 1, total + duration, max(longest, duration)
+        self.spans[at] = count + stalls, total + seconds, max(longest, most)
         if self._last < self._first:
             self._first = self._last = at
         elif not self._first <= at <= self._last:
@@ -36,7 +46,3 @@ class Timeline:
             spans[at // 2] = known[0] + count, known[1] + total, max(known[2], longest)
         self.width, self.spans = self.width * 2, spans
         self._first, self._last = self._first // 2, self._last // 2
-
-    def copy(self) -> Timeline:
-        """One that is added to apart."""
-        return Timeline(self.width, dict(self.spans), self._first, self._last)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,15 @@ class ProcessFiles:
     pid: int = 0
     started: int = 0
     missing: int = 0
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts that are there."""
+        size = 0
+        for part in self.parts:
+            with contextlib.suppress(OSError):
+                size += part.stat().st_size
+        return size
 
     def decoder(self) -> Decoder:
         """A decoder that knows what the file's name says."""
@@ -70,16 +79,21 @@ def find_recordings(runs: Iterable[Path] = (), *, cwd: Path | None = None) -> li
     return [_recording(newest)]
 
 
-def read_process(files: ProcessFiles, decoder: Decoder) -> Iterator[Stall]:
+def read_process(
+    files: ProcessFiles, decoder: Decoder, progress: Callable[[int], object] | None = None
+) -> Iterator[Stall]:
     """The stalls of one process in the order of their records, with those that have no end last.
 
-    `decoder` (from `files.decoder()`) has the process's figures afterwards, and what could not be read.
+    `decoder` (from `files.decoder()`) has the process's figures afterwards, and what could not be read. `progress` is
+    told of every few bytes how many.
     """
     for part in files.parts:
         try:
             with part.open("rb") as stream:
                 while chunk := stream.read(_CHUNK):
                     yield from decoder.feed(chunk)
+                    if progress is not None:
+                        progress(len(chunk))
         except FileNotFoundError:  # rotated away since the folder was listed
             decoder.parts_missing += 1
         except OSError as error:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from functools import cache
 from importlib import resources
-from typing import Any, TextIO
+from typing import TextIO
 
 from loopwatch import __version__
 from loopwatch.analysis.run import Run
-from loopwatch.report.page import page_object
+from loopwatch.report.page import page_data
 from loopwatch.report.protocol import Options
 
 _SCRIPTS = ("flamegraph.min.js", "words.js", "timeline.js", "sites.js", "flame.js", "page.js")
@@ -26,10 +25,10 @@ class HtmlReporter:
 
     def write(self, run: Run, out: TextIO, options: Options) -> None:
         """Write the report. In ASCII, so that no encoding can harm it, but for the page's own texts."""
-        out.write(html_page(page_object(run, options)))
+        out.write(html_page(page_data(run, options)))
 
 
-def html_page(data: dict[str, Any] | None, *, events: str = "") -> str:
+def html_page(data: str = "null", *, events: str = "") -> str:
     """The page with its data, or for a server whose `events` bring it: a path without anything that needs quoting."""
     style = _asset("style.css")
     scripts = [_asset(name) for name in _SCRIPTS]
@@ -39,7 +38,7 @@ def html_page(data: dict[str, Any] | None, *, events: str = "") -> str:
         "{style}": style,
         "{events}": events,
         "{scripts}": "\n".join(f"<script>{script}</script>" for script in scripts),
-        "{data}": embedded(data),
+        "{data}": data,
     }
     page = _asset("page.html")
     # One after the other, the data last: nothing in it is taken for one of these names.
@@ -56,12 +55,6 @@ def policy(*, events: bool = False) -> str:
         f"default-src 'none'; script-src {scripts}; style-src {_hash(_asset('style.css'))}; img-src data:"
         f"{connect}; base-uri 'none'; form-action 'none'"
     )
-
-
-def embedded(data: object) -> str:
-    """JSON that may stand inside a script element: nothing in it can end the element or begin a comment."""
-    text = json.dumps(data, separators=(",", ":"))
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _hash(text: str) -> str:

@@ -8,7 +8,9 @@ fit is counted in `left_out`, sentence by sentence; every sum stays what it is.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from loopwatch import __version__
@@ -33,13 +35,11 @@ from loopwatch.report.stacks import unknown
 from loopwatch.report.words import command, counted, duration, plain
 
 SCHEMA = "loopwatch-page/1"
-_MOST_SITES = 250
-_MOST_STALLS = 4000
-_MOST_WEIGHTS = 2500
+_MOST_BYTES = 2_500_000  # of the whole
 _MOST_PROCESSES = 128
 _MOST_ENDPOINTS = 20  # of one site
 _DEEPEST = 160  # frames of one stack
-_LONGEST = 400  # characters of one text
+_LONGEST = 300  # characters of one text
 _AROUND = 4  # lines of source before and after
 _COLUMNS = (
     "start", "duration_ms", "pid", "callbacks", "state", "allowed", "cause", "phase", "site", "endpoint",
@@ -47,21 +47,46 @@ _COLUMNS = (
 )  # fmt: skip
 
 
-def page_object(run: Run, options: Options) -> dict[str, Any]:
-    """The object. Everything in it is plain: no text steers a terminal or turns around what follows it."""
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How many of each are shown one by one."""
+
+    sites: int = 250
+    stalls: int = 4000
+    weights: int = 2500
+
+    def half(self) -> Limits:
+        """Half as many."""
+        return Limits(self.sites // 2, self.stalls // 2, self.weights // 2)
+
+
+def page_data(run: Run, options: Options) -> str:
+    """The object as JSON that may stand inside a script element: nothing in it ends the element or begins a comment.
+    Names may be long, so it is made with lower limits until it is small enough."""
     source = Source(enabled=options.source, recorded=run.cwd, here=options.here)
-    found: dict[str, Any] = _plain(_Page(run, options, source).object())
+    limits = Limits()
+    while True:
+        text = json.dumps(page_object(run, options, source, limits), separators=(",", ":"))
+        if len(text) <= _MOST_BYTES or not limits.sites:
+            return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+        limits = limits.half()
+
+
+def page_object(run: Run, options: Options, source: Source, limits: Limits) -> dict[str, Any]:
+    """The object. Everything in it is plain: no text steers a terminal or turns around what follows it."""
+    found: dict[str, Any] = _plain(_Page(run, options, source, limits).object())
     return found
 
 
 class _Page:
-    def __init__(self, run: Run, options: Options, source: Source) -> None:
+    def __init__(self, run: Run, options: Options, source: Source, limits: Limits) -> None:
         self.run = run
+        self.limits = limits
         self.options = options
         self.source = source
         self.advisor = Advisor(source, run.cwd)
-        self.sites = run.sites[:_MOST_SITES]
-        self.stalls = run.stalls[:_MOST_STALLS]
+        self.sites = run.sites[: limits.sites]
+        self.stalls = run.stalls[: limits.stalls]
         self.tables = _Tables(run.cwd, source)
         self.left_out: list[str] = []
 
@@ -121,7 +146,7 @@ class _Page:
 
     def _other_sites(self) -> dict[str, Any] | None:
         """The sums of the sites that are not shown one by one."""
-        rest = [site for site in self.run.sites[_MOST_SITES:] if site.counted]
+        rest = [site for site in self.run.sites[self.limits.sites :] if site.counted]
         if not rest:
             return None
         return {
@@ -159,27 +184,27 @@ class _Page:
         found: dict[tuple[int, int, int], float] = {}
         cut = 0
         for rank, (seconds, at, stack) in enumerate(every):
-            if at >= _MOST_SITES:
+            if at >= self.limits.sites:
                 key = self.tables.named("(the sites that are not shown)"), -1, 0
             elif stack is None:
                 key = self.tables.named(unknown(self.run.sites[at]).function), at, 0
             else:
                 whole = stack
-                if rank >= _MOST_WEIGHTS:
+                if rank >= self.limits.weights:
                     stack = _up_to_place(stack)
                     cut += stack is not whole
                 key = self.tables.stack(stack), at, self.tables.start(stack)
             found[key] = found.get(key, 0.0) + seconds * 1e3
         if cut:
             self.left_out.append(
-                f"The flame graph has the {_MOST_WEIGHTS:,} longest stacks; of {counted(cut, 'other')} the frames"
+                f"The flame graph has the {self.limits.weights:,} longest stacks; of {counted(cut, 'other')} the frames"
                 " further in than their site's line are merged into it"
             )
         return [[stack, at, round(ms, 3), start] for (stack, at, start), ms in found.items()]
 
     def _left_out(self) -> list[str]:
         run, lines = self.run, list(self.left_out)
-        if rest := run.sites[_MOST_SITES:]:
+        if rest := run.sites[self.limits.sites :]:
             took = duration(sum(site.total for site in rest))
             lines.append(f"{counted(len(rest), 'site')} with the least time, {took} together, are merged into one row")
         if omitted := run.stalls_omitted + len(run.stalls) - len(self.stalls):

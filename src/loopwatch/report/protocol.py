@@ -33,18 +33,19 @@ class Reporter(Protocol):
 @dataclass(frozen=True, slots=True)
 class Format:
     """A format: the module that has its `REPORTER`, loaded when it is asked for, and the suffixes of its files.
-    A `binary` one writes to the `buffer` of its stream."""
+    A `binary` one writes to the `buffer` of its stream. `stalls` is how many single stalls it shows, the longest."""
 
     module: str
     suffixes: tuple[str, ...]
     binary: bool = False
+    stalls: int = 1000
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "text": Format("loopwatch.report.text", (".txt", ".text", ".log")),
-        "json": Format("loopwatch.report.json", (".json",)),
-        "html": Format("loopwatch.report.html", (".html", ".htm")),
+        "json": Format("loopwatch.report.json", (".json",), stalls=100_000),
+        "html": Format("loopwatch.report.html", (".html", ".htm"), stalls=4000),
         "markdown": Format("loopwatch.report.markdown", (".md", ".markdown")),
         "speedscope": Format("loopwatch.report.speedscope", (".speedscope.json", ".speedscope")),
         "collapsed": Format("loopwatch.report.collapsed", (".collapsed", ".folded")),
