@@ -20,7 +20,7 @@ from loopwatch.model import Frame, Stack, Stall
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
 from tests.unit.project import make_project, make_service
-from tests.unit.recordings import MS, RUNNER, UNIX, RecordingBuilder
+from tests.unit.recordings import MS, RUNNER, SITE, UNIX, RecordingBuilder
 
 
 def as_json(run: Run) -> str:
@@ -132,7 +132,7 @@ def test_a_large_recording_makes_a_page_that_is_not(tmp_path: Path) -> None:
     builder.loop()
     for number in range(6000):
         place = (f"/srv/app/module_{number % 300}.py", f"function_{number % 300}", 5)
-        inner = (f"/srv/app/inner_{number}.py", "é" * 500, number)
+        inner = (f"{SITE}/lib/inner_{number}.py", "é" * 500, number)
         stack = builder.stack(*RUNNER, *[place] * ((number % 300 == 0 and 400) or 1), inner)
         builder.stall(50 * number, 12 + number % 17, (stack, 10), requests=[[number, 10]])
         builder.request(number, f"GET /{number % 900}")

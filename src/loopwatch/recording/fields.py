@@ -8,7 +8,7 @@ from typing import Any, TypeAlias, cast
 
 Record: TypeAlias = Mapping[str, Any]
 
-_scan = json.JSONDecoder().scan_once  # what json.loads ends up in, without the layers around it
+_parse = json.JSONDecoder().raw_decode  # what json.loads ends up in, without the layers around it
 
 LIMIT = 2**63  # beyond it no clock and no counter of the writer can be; floats are still far from overflow
 
@@ -18,12 +18,12 @@ def parse_line(line: bytes) -> Record | None:
     editors add the one, file systems the other after a crash."""
     if line[:1] == b"{":  # nearly all: the others take three times as long
         try:
-            text = line.decode("utf-8", "surrogatepass")
-            value, end = _scan(text, 0)
-        except (ValueError, RecursionError, StopIteration):
+            whole = line.decode("utf-8", "surrogatepass")
+            value, end = _parse(whole)
+        except (ValueError, RecursionError):
             pass
         else:
-            if end == len(text):
+            if end == len(whole):
                 return cast(Record, value)
     text = line.removeprefix(b"\xef\xbb\xbf").strip(b"\0 \t\r\n")
     try:
