@@ -11,6 +11,7 @@ import heapq
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,7 +24,7 @@ from loopwatch.analysis.sites import Site, SiteTable, counts
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
 from loopwatch.model import CAUSES, Cause, Loop, Phase, Process, Stall, State, Unwatched
-from loopwatch.recording import ProcessFiles, Recording, read_process
+from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
 
 MOST_STALLS = 100_000
 PARALLEL = 48 << 20  # bytes; less is read before other processes have started
@@ -182,6 +183,7 @@ class Reader:
     timeline: Timeline = field(default_factory=Timeline)
     skipped: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    _asked: tuple[Process, bool] | None = None
 
     def empty(self) -> Reader:
         """Another one of the same kind that has taken nothing yet."""
@@ -206,16 +208,21 @@ class Reader:
 
     def read(self, files: ProcessFiles, progress: Callable[[int], object] | None = None) -> None:
         """Take a process."""
-        decoder = files.decoder()
-        counts: dict[int, Count] = {}
-        running: bool | None = None
+        decoder, counts = files.decoder(), dict[int, Count]()
         for stall in read_process(files, decoder, progress):
-            if stall.state == "running":
-                if running is None:  # open stalls come last: the header has been read
-                    running = self.alive(decoder.process)
-                stall, recorded = self._unfinished(stall, running), stall
-                counts.setdefault(stall.loop, Count()).beyond += stall.duration - recorded.duration
-            self._add(stall, decoder.header, counts.setdefault(stall.loop, Count()))
+            self.take(stall, decoder, counts)
+        self.close(files, decoder, counts)
+
+    def take(self, stall: Stall, decoder: Decoder, counts: dict[int, Count]) -> None:
+        """Take a stall of a process; `counts` are those of its loops. One that is open has to be among the last."""
+        count = counts.setdefault(stall.loop, Count())
+        if stall.state == "running":
+            recorded, stall = stall, self._unfinished(stall, self._alive(decoder))
+            count.beyond += stall.duration - recorded.duration
+        self._add(stall, decoder.header, count)
+
+    def close(self, files: ProcessFiles, decoder: Decoder, counts: dict[int, Count]) -> None:
+        """Take the process, after its stalls."""
         process = decoder.process
         if decoder.unreadable and not decoder.records:
             self.unreadable.append(decoder.unreadable)
@@ -223,9 +230,15 @@ class Reader:
         if not decoder.records and not files.pid:
             self.skipped += files.parts
             return
-        running = self.alive(process) if running is None else running
+        running = self._alive(decoder)
         loops = tuple(self._loop(loop, counts.get(loop.id, Count())) for loop in process.loops)
         self.processes.append((process, running, loops))
+
+    def _alive(self, decoder: Decoder) -> bool:
+        header = decoder.header
+        if self._asked is None or self._asked[0] is not header:  # once for each process
+            self._asked = header, self.alive(decoder.process)
+        return self._asked[1]
 
     def failure(self, recordings: list[Recording]) -> RecordingError:
         where = ", ".join(str(recording.path) for recording in recordings)
@@ -248,7 +261,8 @@ class Reader:
         started = min((process.started for process, _, _ in self.processes), default=now)
         last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
         sites, places = self.sites.finish()
-        stalls = sorted((stall for _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
+        # Copies: what a reader has taken may be asked for again when it has taken more.
+        stalls = sorted((copy(stall) for _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
         for stall in stalls:
             stall.site = places[stall.site]
         total = self.total

@@ -130,6 +130,10 @@ class Aftermath:
             done.append(self._pop())
         return done
 
+    def held(self) -> list[Stall]:
+        """The stalls that are held, with what is known of them by now. They stay held."""
+        return [self.told(held.stall, held.delayed) for held in self._queue]
+
     def flush(self) -> list[Stall]:
         """All stalls that are held: nothing more is to come."""
         return [self._pop() for _ in range(len(self._queue))]

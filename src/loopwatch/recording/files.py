@@ -66,7 +66,7 @@ def find_recordings(runs: Iterable[Path] = (), *, cwd: Path | None = None) -> li
     found: dict[Path, Recording] = {}
     for run in runs:
         for path in _named(run, here):
-            found.setdefault(path.resolve(), _recording(path))
+            found.setdefault(path.resolve(), recording_at(path))
     if found:
         return list(found.values())
     newest = _newest(here / FOLDER)
@@ -76,7 +76,7 @@ def find_recordings(runs: Iterable[Path] = (), *, cwd: Path | None = None) -> li
     if (later := _newest(here / FOLDER, empty=True)) is not None and _began(later) > _began(newest):
         message = f"the newest run, {FOLDER}/{later.name}, has recorded nothing: no event loop has run in it"
         raise RecordingError(message, f"the one before is: loopwatch report {FOLDER}/{newest.name}")
-    return [_recording(newest)]
+    return [recording_at(newest)]
 
 
 def read_process(
@@ -152,7 +152,8 @@ def _began(folder: Path) -> float:
     return min(starts, default=folder.stat().st_mtime)
 
 
-def _recording(path: Path) -> Recording:
+def recording_at(path: Path) -> Recording:
+    """The recording in a folder, or the one of a file, as its files are now."""
     if path.is_file():
         return Recording(path, (_process([path]),))
     try:
