@@ -116,7 +116,7 @@ lw.flame = () => {
       return;
     }
     chart = d3.flamegraph().width(graph.clientWidth).cellHeight(21).inverted(true).minFrameSize(1.5)
-      .transitionDuration(still ? 0 : 250).resetHeightOnZoom(true).sort((a, b) => b.value - a.value)
+      .transitionDuration(0).resetHeightOnZoom(true).sort((a, b) => b.value - a.value)
       .label(sentence).color((node) => `var(--${node.highlight ? "hit" : node.data.kind})`)
       .onClick(zoom).setDetailsHandler(() => {})
       .onHover((node) => { status.textContent = sentence(node); })
@@ -131,6 +131,7 @@ lw.flame = () => {
       if (node.depth) chart.zoomTo(node);
     }
     if (search.value.trim()) seek();
+    chart.transitionDuration(still ? 0 : 250);  // what is drawn anew does not move, what is zoomed does
     decorate();
     if (had) (graph.querySelector('g[tabindex="0"]') || graph).focus();
   };
