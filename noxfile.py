@@ -45,3 +45,22 @@ def sdist(session: nox.Session) -> None:
     session.cd(session.create_tmp())
     session.run("python", "-c", SMOKE)
     session.run("loopwatch", "--version")
+
+
+# What the tests of those projects need beside what they name as extras.
+FOREIGN = {
+    "starlette": ["starlette[full]", "httpx2[zstd]", "blockbuster", "opentelemetry-sdk", "trio"],
+    "fastapi": [
+        *("fastapi[all]", "httpx2", "trio", "a2wsgi", "dirty-equals", "flask", "inline-snapshot", "logfire", "pyjwt"),
+        *("opentelemetry-exporter-otlp-proto-http", "opentelemetry-instrumentation-fastapi", "pwdlib[argon2]"),
+        *("pytest-timeout", "pytest-xdist", "sentry-sdk", "sqlmodel", "strawberry-graphql"),
+    ],
+}
+
+
+@nox.session(python=VERSIONS)
+@nox.parametrize("project", list(FOREIGN))
+def conformance(session: nox.Session, project: str) -> None:
+    """The tests of a framework, from its sdist, with every app in our middleware: they end as without it."""
+    session.install("-q", ".", "pytest", *FOREIGN[project])
+    session.run("python", "tools/conformance.py", project)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [--quick] [overhead accuracy sample idle scale]`: run, print one table each, keep the figures.
+"""`python -m benchmarks [--quick] [NAME…]`: run, print the tables, keep the figures.
 
 Figures of a shared or virtual machine compare only within one run; nothing here passes or fails.
 """
@@ -11,13 +11,14 @@ import time
 
 from rich.console import Console
 
-from benchmarks import accuracy, idle, overhead, sample, scale
+from benchmarks import accuracy, idle, overhead, requests, sample, scale
 
 BENCHMARKS = {
     "accuracy": accuracy.run,
     "sample": sample.run,
     "idle": idle.run,
     "overhead": overhead.run,
+    "requests": requests.run,
     "scale": scale.run,
 }
 

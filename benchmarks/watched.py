@@ -73,8 +73,8 @@ class Server:
 
 
 @contextlib.contextmanager
-def uvicorn(loop: str, *, watched: bool) -> Iterator[Server]:
-    """benchmarks/app.py on uvicorn and the loopback address, ended with the block."""
+def uvicorn(loop: str, *options: str, watched: bool) -> Iterator[Server]:
+    """benchmarks/app.py on uvicorn and the loopback address, ended with the block. `options` are those of the watch."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
@@ -82,7 +82,7 @@ def uvicorn(loop: str, *, watched: bool) -> Iterator[Server]:
     command += ["--http", "httptools", "--no-access-log", "--log-level", "warning"]
     with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as folder:
         if watched:
-            command = [*LOOPWATCH, "run", "-q", "--dir", folder, *command]
+            command = [*LOOPWATCH, "run", "-q", "--dir", folder, *options, *command]
         with subprocess.Popen(command, cwd=ROOT) as process:
             try:
                 url = f"http://127.0.0.1:{port}"

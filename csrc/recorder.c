@@ -19,6 +19,7 @@ enum {
     BUFFER_BYTES = 1024 * 1024,
     RESERVED_BYTES = 1024, /* of these, for the records that must not be missed: reset and end */
     FIRST_CHAIN = 64,
+    THREADS = 16, /* that a reader has been told of, and we remember that */
 };
 
 struct lw_recorder {
@@ -31,6 +32,12 @@ struct lw_recorder {
     uint32_t generation;
     uint32_t *chain; /* owned; scratch of tell_stack */
     size_t chain_capacity;
+    struct {
+        uint64_t number;
+        char name[16];
+        uint32_t part;
+    } threads[THREADS];
+    uint32_t thread_next; /* whose place is taken next */
 };
 
 static lw_status create_queue(lw_recorder *recorder)
@@ -196,11 +203,34 @@ static void finish(lw_recorder *recorder, size_t start, size_t limit)
     }
 }
 
+static void tell_thread(lw_recorder *recorder, const lw_holder_count *holder)
+{
+    size_t i = 0;
+
+    while (i < THREADS && (recorder->threads[i].number != holder->thread ||
+                           strcmp(recorder->threads[i].name, holder->name) != 0)) {
+        i++;
+    }
+    if (i == THREADS) {
+        i = recorder->thread_next++ % THREADS;
+        recorder->threads[i].number = holder->thread;
+        memcpy(recorder->threads[i].name, holder->name, sizeof holder->name);
+        recorder->threads[i].part = 0;
+    }
+    if (!told(recorder, &recorder->threads[i].part)) {
+        lw_record_thread(&recorder->buffer, holder);
+    }
+}
+
 static void tell_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall)
 {
     tell_loop(recorder, loop);
     for (size_t i = 0; i < stall->stack_count && !recorder->buffer.full; i++) {
         tell_stack(recorder, stall->stacks[i].stack);
+    }
+    for (size_t i = 0; i < stall->cause.holder_count && !recorder->buffer.full; i++) {
+        tell_stack(recorder, stall->cause.holders[i].stack);
+        tell_thread(recorder, &stall->cause.holders[i]);
     }
 }
 

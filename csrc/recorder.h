@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "cause.h"
 #include "intern.h"
 #include "loop.h"
 #include "status.h"
@@ -39,6 +40,25 @@ typedef struct lw_request_count {
     uint32_t samples;
 } lw_request_count;
 
+/* A thread that held the GIL while the loop's thread waited for it. */
+typedef struct lw_holder_count {
+    uint32_t stack; /* LW_NONE: it could not be read */
+    uint32_t samples;
+    uint64_t thread; /* the system's number of it */
+    char name[16];
+} lw_holder_count;
+
+/* What the loop's thread was doing in a stall. */
+typedef struct lw_cause_record {
+    lw_tally tally;
+    uint64_t cpu_ns, cpu_wall_ns; /* between the first and the last sample */
+    bool delay_known, throttled_known;
+    uint64_t run_delay_ns, throttled_ns;
+    uint64_t longest_ns;            /* of samples within one callback */
+    const lw_holder_count *holders; /* borrowed; most samples first */
+    size_t holder_count;
+} lw_cause_record;
+
 /* A stall to be written, ended or still running. */
 typedef struct lw_stall_record {
     uint32_t loop;
@@ -48,6 +68,8 @@ typedef struct lw_stall_record {
     size_t stack_count;
     const lw_request_count *requests; /* borrowed; most samples first */
     size_t request_count;
+    bool cause_known;
+    lw_cause_record cause;
 } lw_stall_record;
 
 typedef struct lw_loop_record {

@@ -82,6 +82,71 @@ void lw_record_stack(lw_json *json, uint32_t id, const lw_stack *stack)
     end(json);
 }
 
+static void write_known_member(lw_json *json, const char *name, bool known, uint64_t value)
+{
+    if (known) {
+        lw_json_number_member(json, name, value);
+    } else {
+        lw_json_null_member(json, name);
+    }
+}
+
+static void write_causes(lw_json *json, const uint64_t ns[LW_CAUSES])
+{
+    static const char *const names[] = {
+        [LW_PYTHON] = "python", [LW_NATIVE] = "native", [LW_BLOCKED] = "blocked",
+        [LW_GIL] = "gil",       [LW_GC] = "gc",         [LW_STARVED] = "starved",
+    };
+    bool first = true;
+
+    lw_json_raw(json, ",\"causes\":{");
+    for (int cause = 0; cause < LW_CAUSES; cause++) {
+        if (ns[cause] > 0) {
+            lw_json_raw(json, first ? "\"" : ",\"");
+            lw_json_raw(json, names[cause]);
+            lw_json_raw(json, "\":");
+            lw_json_number(json, ns[cause]);
+            first = false;
+        }
+    }
+    lw_json_raw(json, "}");
+}
+
+static void write_cause(lw_json *json, const lw_cause_record *cause)
+{
+    write_causes(json, cause->tally.ns);
+    lw_json_number_member(json, "gil_held", cause->tally.gil_held_ns);
+    lw_json_number_member(json, "cpu", cause->cpu_ns);
+    lw_json_number_member(json, "cpu_wall", cause->cpu_wall_ns);
+    write_known_member(json, "run_delay", cause->delay_known, cause->run_delay_ns);
+    write_known_member(json, "throttled", cause->throttled_known, cause->throttled_ns);
+    lw_json_raw(json, ",\"holders\":[");
+    for (size_t i = 0; i < cause->holder_count; i++) {
+        const lw_holder_count *holder = &cause->holders[i];
+        lw_json_raw(json, i == 0 ? "[" : ",[");
+        if (holder->stack == LW_NONE) {
+            lw_json_raw(json, "null");
+        } else {
+            lw_json_number(json, holder->stack);
+        }
+        lw_json_raw(json, ",");
+        lw_json_number(json, holder->thread);
+        lw_json_raw(json, ",");
+        lw_json_number(json, holder->samples);
+        lw_json_raw(json, "]");
+    }
+    lw_json_raw(json, "]");
+    lw_json_number_member(json, "longest", cause->longest_ns);
+}
+
+void lw_record_thread(lw_json *json, const lw_holder_count *thread)
+{
+    begin(json, "thread");
+    lw_json_number_member(json, "tid", thread->thread);
+    lw_json_string_member(json, "name", thread->name);
+    end(json);
+}
+
 static void write_stall(lw_json *json, const lw_stall_record *stall, const char *type, const char *end_name)
 {
     begin(json, type);
@@ -111,6 +176,9 @@ static void write_stall(lw_json *json, const lw_stall_record *stall, const char 
         lw_json_raw(json, "]");
     }
     lw_json_raw(json, "]");
+    if (stall->cause_known) {
+        write_cause(json, &stall->cause);
+    }
 }
 
 void lw_record_open(lw_json *json, const lw_stall_record *stall)

@@ -15,6 +15,7 @@ void lw_record_loop(lw_json *json, const lw_loop_record *loop);
 void lw_record_code(lw_json *json, uint32_t id, const lw_code *code);
 void lw_record_frame(lw_json *json, uint32_t id, const lw_frame *frame);
 void lw_record_stack(lw_json *json, uint32_t id, const lw_stack *stack);
+void lw_record_thread(lw_json *json, const lw_holder_count *thread);
 void lw_record_open(lw_json *json, const lw_stall_record *stall);
 void lw_record_stall(lw_json *json, const lw_stall_record *stall);
 void lw_record_summary(lw_json *json, const lw_summary_record *summary);

@@ -19,9 +19,9 @@ enum {
     PIECES_PER_FRAME = 3 + 1 + LW_PROOF_PIECES,
     BYTES_PER_FRAME = 4 * (LW_FRAME_BYTES + SPAN_GAP) + 2 * LW_PROOF_BYTES,
     PADS = PADS_B + PADS_C + GLANCES * PADS_GLANCE,
-    PIECES_FIXED = 1 + (2 + GLANCES) * LW_CURRENT_PIECES + GLANCES * GLANCED + PADS,
-    BYTES_FIXED = LW_CONTEXT_BYTES + (2 + GLANCES) * LW_CURRENT_BYTES + GLANCES * GLANCED * LW_FRAME_BYTES +
-                  PADS * PAD_PIECE,
+    PIECES_FIXED = 1 + LW_GIL_PIECES + (2 + GLANCES) * LW_CURRENT_PIECES + GLANCES * GLANCED + PADS,
+    BYTES_FIXED = LW_CONTEXT_BYTES + LW_GIL_BYTES + (2 + GLANCES) * LW_CURRENT_BYTES +
+                  GLANCES * GLANCED * LW_FRAME_BYTES + PADS * PAD_PIECE,
 };
 
 /* Where the answers of one glance lie. */
@@ -34,7 +34,7 @@ typedef struct glance {
 typedef struct script {
     lw_piece *pieces;
     size_t count, size;
-    size_t current, context;
+    size_t current, context, gil;
 } script;
 
 /* Frames that lie close together, read as one piece. */
@@ -58,6 +58,7 @@ struct lw_sampler {
     lw_memory *memory;
     lw_codes *codes;
     uint32_t random;
+    bool moved; /* the innermost frame was not at one instruction in all looks */
     /* scratch for a chain of `room` frames */
     size_t room;
     lw_piece *pieces;
@@ -391,6 +392,9 @@ static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chai
     out->current = ask_current(out, view, chain);
     lw_piece context = lw_thread_context_piece(view);
     out->context = ask_pieces(out, &context, 1);
+    lw_piece gil[LW_GIL_PIECES];
+    lw_gil_pieces(&view->gil, gil);
+    out->gil = ask_pieces(out, gil, LW_GIL_PIECES);
     ask_padding(sampler, out, PADS_B);
     ask_frames(sampler, chain, out, PASS_B);
     ask_padding(sampler, out, PADS_C);
@@ -428,6 +432,8 @@ static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const 
         lw_frame_decode(bytes + seen->c, predicted->address, &c);
         if (!same_frame(a, &b, i == first) || !same_frame(a, &c, i == first))
             return false;
+        if (i == first)
+            sampler->moved = a->instruction != b.instruction || a->instruction != c.instruction;
         seen->slots = fewest(lw_frame_slots(a), fewest(lw_frame_slots(&b), lw_frame_slots(&c)));
         bool linked;
         if (i + 1 == count)
@@ -502,7 +508,7 @@ static void ask_glances(lw_sampler *sampler, const lw_thread_view *view, const l
     }
 }
 
-static bool glances_agree(const lw_sampler *sampler, lw_chain *chain, size_t first, const char *bytes,
+static bool glances_agree(lw_sampler *sampler, lw_chain *chain, size_t first, const char *bytes,
                           const glance glances[GLANCES])
 {
     for (size_t n = 0; n < GLANCES; n++) {
@@ -511,8 +517,10 @@ static bool glances_agree(const lw_sampler *sampler, lw_chain *chain, size_t fir
         for (size_t i = 0; i < GLANCED && first + i < chain->count; i++) {
             lw_raw_frame again;
             lw_frame_decode(bytes + glances[n].frames[i], chain->links[first + i].frame.address, &again);
-            if (!same_frame(&sampler->evidence[first + i].frame, &again, i == 0))
+            const lw_raw_frame *before = &sampler->evidence[first + i].frame;
+            if (!same_frame(before, &again, i == 0))
                 return false;
+            sampler->moved |= i == 0 && before->instruction != again.instruction;
         }
     }
     return true;
@@ -543,6 +551,7 @@ static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_
         lw_frame_decode(bytes + seen->later, chain->links[i].frame.address, &again);
         if (!same_frame(&seen->frame, &again, i == first))
             return LW_TORN;
+        sampler->moved |= i == first && seen->frame.instruction != again.instruction;
         seen->slots = fewest(seen->slots, lw_frame_slots(&again));
     }
     for (size_t i = first; i < chain->count; i++) {
@@ -676,6 +685,9 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     if (status != LW_OK)
         return status;
     lw_thread_context_decode(sampler->bytes + script.context, &chain->context, &chain->version);
+    lw_gil_decode(sampler->bytes + script.gil, &chain->gil);
+    chain->instruction = sampler->evidence[first].frame.instruction;
+    chain->moved = sampler->moved;
     return intern_chain(sampler, view, chain, first, stack);
 }
 
@@ -712,6 +724,32 @@ lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_req
     if (sampler->memory == NULL || lw_context_learnt() == NULL)
         return LW_UNSUPPORTED;
     return lw_context_request(sampler->memory, context, out);
+}
+
+bool lw_sampler_quick(lw_sampler *sampler, uintptr_t instruction)
+{
+    return sampler->memory != NULL && lw_code_is_quick(sampler->memory, instruction);
+}
+
+lw_status lw_sampler_gil(lw_sampler *sampler, const lw_thread_view *view, lw_gil_state *out)
+{
+    lw_piece pieces[LW_GIL_PIECES];
+    char bytes[LW_GIL_BYTES];
+    if (sampler->memory == NULL)
+        return LW_SYSTEM;
+    lw_gil_pieces(&view->gil, pieces);
+    lw_status status = lw_memory_read(sampler->memory, pieces, LW_GIL_PIECES, bytes);
+    if (status == LW_OK)
+        lw_gil_decode(bytes, out);
+    return status;
+}
+
+lw_status lw_sampler_other(lw_sampler *sampler, const lw_thread_view *view, uintptr_t state,
+                           lw_thread_view *out, uint64_t *number)
+{
+    if (sampler->memory == NULL)
+        return LW_SYSTEM;
+    return lw_thread_view_of(sampler->memory, state, &view->gil, out, number);
 }
 
 lw_status lw_sampler_context(lw_sampler *sampler, const lw_thread_view *view, uintptr_t *context,

@@ -62,6 +62,9 @@ typedef struct lw_chain {
     /* When the last sample was taken. */
     uintptr_t context;
     uint64_t version;
+    lw_gil_state gil;
+    uintptr_t instruction; /* of the innermost frame */
+    bool moved;            /* it went on to another one while it was read */
 } lw_chain;
 
 void lw_chain_clear(lw_chain *chain); /* frees what it owns; may be used again */
@@ -82,6 +85,16 @@ lw_status lw_sampler_take(lw_sampler *sampler, const lw_thread_view *view, lw_ch
 
 /* The request that a context works for (cpython/context_request.h). */
 lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_request *out);
+
+/* Whether a thread seen at this instruction runs bytecode for sure, and is in no long C call. */
+bool lw_sampler_quick(lw_sampler *sampler, uintptr_t instruction);
+
+/* Who holds the GIL now. */
+lw_status lw_sampler_gil(lw_sampler *sampler, const lw_thread_view *view, lw_gil_state *out);
+
+/* The thread with this state, one of the same interpreter as `view`, as it can be sampled; see lw_thread_view_of. */
+lw_status lw_sampler_other(lw_sampler *sampler, const lw_thread_view *view, uintptr_t state,
+                           lw_thread_view *out, uint64_t *number);
 
 /* The thread's current context and its version. */
 lw_status lw_sampler_context(lw_sampler *sampler, const lw_thread_view *view, uintptr_t *context,

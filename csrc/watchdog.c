@@ -41,6 +41,7 @@ struct lw_watchdog {
     lw_alarm *alarm;
     lw_intern *intern;
     lw_sampler *sampler;
+    lw_quota *quota;
     _Atomic(lw_recorder *) recorder;
 };
 
@@ -90,6 +91,7 @@ static lw_status open_all(lw_watchdog *watchdog)
     if (status == LW_OK && watchdog->options.sample &&
         lw_sampler_create(&watchdog->sampler, watchdog->intern) != LW_OK)
         remember_trouble(watchdog, errno);
+    watchdog->quota = lw_quota_open();
     if (status == LW_OK)
         status = lw_alarm_open(&watchdog->alarm);
     if (status != LW_OK)
@@ -123,6 +125,8 @@ static lw_look new_look(lw_watchdog *watchdog)
         .sampler = watchdog->sampler,
         .recorder = atomic_load(&watchdog->recorder),
         .requests = watchdog->options.requests,
+        .quota = watchdog->quota,
+        .causes = watchdog->options.causes,
         .now = lw_clock_now(),
         .clearings = watchdog->clearings,
         .patrol_ns = watchdog->bell.patrol_ns,
@@ -226,6 +230,8 @@ static void run(void *argument)
         settle_all(watchdog);
     }
     atomic_store(&watchdog->bell.armed, true); /* nobody rings any more */
+    lw_quota_close(watchdog->quota);
+    watchdog->quota = NULL;
     lw_sampler_destroy(watchdog->sampler);
     watchdog->sampler = NULL;
     lw_recorder *recorder = atomic_load(&watchdog->recorder);

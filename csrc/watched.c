@@ -59,6 +59,8 @@ static void record_finished(lw_watched *watched, lw_look *look)
         const lw_stall *stall = sampled ? &watched->stall : &nothing;
         watched->unsampled += stall->samples == 0;
         lw_stall_record record = lw_stall_record_of(stall, watched->record.loop, &iteration);
+        record.cause_known =
+            sampled && lw_activity_report(&watched->activity, look->quota, iteration.end_ns, &record.cause);
         lw_recorder_stall(look->recorder, &watched->record, &record);
         if (sampled) {
             charge_child(watched, look, iteration.number, iteration.end_ns);
@@ -78,6 +80,8 @@ static void record_running(lw_watched *watched, lw_look *look, lw_iteration *ite
     iteration->end_ns = look->now;
     iteration->callbacks = lw_loop_callbacks(&watched->marks, version);
     lw_stall_record record = lw_stall_record_of(&watched->stall, watched->record.loop, iteration);
+    record.cause_known =
+        lw_activity_report(&watched->activity, look->quota, iteration->end_ns, &record.cause);
     lw_recorder_open(look->recorder, &watched->record, &record);
 }
 
@@ -162,7 +166,10 @@ static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *
 {
     uint32_t stack;
     uint64_t before = lw_clock_now();
-    lw_status status = lw_sampler_take(look->sampler, &watched->view, &watched->chain, &stack);
+    lw_status status = !look->causes
+                           ? lw_sampler_take(look->sampler, &watched->view, &watched->chain, &stack)
+                           : lw_activity_sample(&watched->activity, look->sampler, look->quota,
+                                                &watched->view, &watched->chain, iteration->start_ns, &stack);
     uint64_t after = lw_clock_now();
     if (!still_in(&watched->marks, iteration))
         return; /* it may show the poll, or the next iteration */
@@ -185,6 +192,8 @@ static void sample(lw_watched *watched, lw_look *look, lw_iteration *iteration)
     if (watched->stall.iteration != iteration->number) {
         record_finished(watched, look); /* it may have ended after we looked, and its samples belong to it */
         lw_stall_begin(&watched->stall, iteration->number);
+        if (look->causes)
+            lw_activity_begin(&watched->activity, watched->record.thread_number);
         watched->culprit.request.number = 0;
         watched->culprit.charged_ns = iteration->start_ns;
     }
@@ -257,6 +266,7 @@ void lw_watched_settle(lw_watched *watched, lw_look *look)
 void lw_watched_forget_stacks(lw_watched *watched)
 {
     lw_chain_clear(&watched->chain);
+    lw_activity_forget_stacks(&watched->activity);
     lw_stall_forget_stacks(&watched->stall);
 }
 
@@ -269,6 +279,7 @@ bool lw_watched_settled(const lw_watched *watched)
 void lw_watched_free(lw_watched *watched)
 {
     lw_chain_clear(&watched->chain);
+    lw_activity_clear(&watched->activity);
     lw_stall_clear(&watched->stall);
     free(watched);
 }

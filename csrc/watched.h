@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "activity.h"
 #include "cpython/frames.h"
 #include "loop.h"
 #include "poll.h"
@@ -37,6 +38,7 @@ typedef struct lw_watched {
     /* The watchdog's thread only. */
     lw_chain chain;
     lw_stall stall;
+    lw_activity activity; /* of its thread, in the stall that goes on */
     uint64_t samples, torn, unsampled, sampling_ns;
     uint64_t summary_due_ns;
     uint64_t summary_version; /* iterations and attachments when the last one was written */
@@ -57,6 +59,8 @@ typedef struct lw_look {
     lw_sampler *sampler; /* NULL: no stacks, durations only */
     lw_recorder *recorder;
     lw_requests *requests;
+    const lw_quota *quota; /* NULL: there is none */
+    bool causes;           /* whether to ask what the thread is doing */
     uint64_t now;
     uint64_t patrol_ns, suspect_ns, interval_ns;
     uint32_t clearings; /* how often the intern table has been cleared */

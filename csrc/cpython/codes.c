@@ -412,3 +412,10 @@ bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, boo
 {
     return !frame->running && lw_code_frame_alive(known, frame->slots) && !leaves;
 }
+
+bool lw_code_is_quick(lw_memory *memory, uintptr_t instruction)
+{
+    uint8_t opcode;
+    return lw_memory_read(memory, &(lw_piece){instruction, sizeof opcode}, 1, &opcode) == LW_OK &&
+           lw_layout_instruction_is_quick(opcode);
+}

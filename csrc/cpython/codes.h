@@ -78,6 +78,9 @@ lw_status lw_codes_place(lw_codes *codes, lw_memory *memory, const lw_known_code
 /* Whether a frame of this code that uses so many slots has not been cleared (3.12 and later). */
 bool lw_code_frame_alive(const lw_known_code *known, intptr_t slots);
 
+/* Whether the instruction at this address is over at once: whoever is seen at it runs bytecode, and no long C call. */
+bool lw_code_is_quick(lw_memory *memory, uintptr_t instruction);
+
 /* Whether a frame at a place that leaves it or not can have called another one, without C code in between: it has
    left itself, but not for good. */
 bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, bool leaves);

@@ -32,6 +32,7 @@ void lw_thread_view_take(lw_thread_view *out, bool whole)
 {
     PyThreadState *state = PyThreadState_Get();
     *out = (lw_thread_view){.state = (uintptr_t)state, .context = (uintptr_t)state->context};
+    lw_gil_view_take(&out->gil);
     if (whole)
         return;
     /* The innermost frames of now, not just one: asyncio attaches from within a helper of run_forever that has
@@ -47,6 +48,17 @@ void lw_thread_view_take(lw_thread_view *out, bool whole)
         }
         frame = frame->previous;
     }
+}
+
+lw_status lw_thread_view_of(lw_memory *memory, uintptr_t state, const lw_gil_view *gil, lw_thread_view *out,
+                            uint64_t *number)
+{
+    unsigned long native;
+    *out = (lw_thread_view){.state = state, .gil = *gil};
+    lw_piece piece = {field(out, offsetof(PyThreadState, native_thread_id)), sizeof native};
+    lw_status status = lw_memory_read(memory, &piece, 1, &native);
+    *number = native;
+    return status;
 }
 
 bool lw_thread_view_is_base(const lw_thread_view *view, const lw_raw_frame *frame)

@@ -9,6 +9,7 @@
 
 #include "../os/memory.h"
 #include "../status.h"
+#include "gil.h"
 
 enum {
     LW_FRAME_BYTES = 96, /* room for a frame without its locals, every version */
@@ -31,6 +32,7 @@ typedef struct lw_raw_frame {
 typedef struct lw_thread_view {
     uintptr_t state;   /* PyThreadState; borrowed from the interpreter, may be freed under us */
     uintptr_t context; /* what its current context was when the view was taken */
+    lw_gil_view gil;   /* its interpreter's */
     size_t base_count;
     struct {
         uintptr_t frame, code;
@@ -39,6 +41,11 @@ typedef struct lw_thread_view {
 
 /* The calling thread, with the GIL held. With `whole`, walks go on to the outermost frame. */
 void lw_thread_view_take(lw_thread_view *out, bool whole);
+
+/* Any thread of the same interpreter, by its state, with no base; *number is the system's number of it. LW_FAULT when it
+   is gone. */
+lw_status lw_thread_view_of(lw_memory *memory, uintptr_t state, const lw_gil_view *gil, lw_thread_view *out,
+                            uint64_t *number);
 
 /* Whether this is one of the frames below which the loop runs. Any thread. */
 bool lw_thread_view_is_base(const lw_thread_view *view, const lw_raw_frame *frame);

@@ -9,7 +9,10 @@
 
 #include "internal/pycore_context.h"
 #include "internal/pycore_frame.h"
+#include "internal/pycore_gil.h"
 #include "internal/pycore_hamt.h"
+#include "internal/pycore_interp.h"
+#include "internal/pycore_runtime.h"
 #if PY_VERSION_HEX >= 0x030E0000
 #include "internal/pycore_interpframe_structs.h"
 #endif
@@ -22,6 +25,8 @@
 
 /* Code objects have a number of their own, never given twice (Objects/codeobject.c, init_code). */
 #define LW_HAS_CODE_VERSION (PY_VERSION_HEX >= 0x030C0000)
+/* Each interpreter says which GIL it uses (Include/internal/pycore_ceval_state.h). */
+#define LW_HAS_OWN_GIL (PY_VERSION_HEX >= 0x030C0000)
 /* The thread state points to a C frame, which points to the current frame (Include/cpython/pystate.h). */
 #define LW_HAS_CFRAME (PY_VERSION_HEX < 0x030D0000)
 /* Frames keep the code as "executable", maybe tagged in the low bits, and the instruction being executed;
@@ -106,6 +111,78 @@ static inline bool lw_layout_instruction_leaves(uint8_t opcode)
     (void)opcode;
     return false;
 #endif
+}
+
+/* The GIL that an interpreter's threads take (Include/internal/pycore_ceval_state.h; before 3.12, one for all). */
+static inline const struct _gil_runtime_state *lw_layout_gil(const PyInterpreterState *interpreter)
+{
+#if LW_HAS_OWN_GIL
+    return interpreter->ceval.gil;
+#else
+    (void)interpreter;
+    return &_PyRuntime.ceval.gil;
+#endif
+}
+
+/* Whether an instruction is over at once whatever it works on: no C code that could take its time, not even to free an
+   object. */
+static inline bool lw_layout_instruction_is_quick(uint8_t opcode)
+{
+    switch (opcode) {
+    case NOP:
+    case RESUME:
+    case COPY:
+    case SWAP:
+    case PUSH_NULL:
+    case LOAD_CONST:
+    case LOAD_FAST:
+    case LOAD_GLOBAL_BUILTIN:
+    case LOAD_GLOBAL_MODULE:
+    case JUMP_FORWARD:
+    case JUMP_BACKWARD:
+    case JUMP_BACKWARD_NO_INTERRUPT:
+    case BINARY_OP_ADD_FLOAT:
+    case BINARY_OP_SUBTRACT_FLOAT:
+    case BINARY_OP_ADD_INT:
+    case BINARY_OP_SUBTRACT_INT:
+#if PY_VERSION_HEX < 0x030C0000
+    case JUMP_BACKWARD_QUICK:
+    case RESUME_QUICK:
+    case COMPARE_OP_INT_JUMP:
+    case COMPARE_OP_FLOAT_JUMP:
+    case POP_JUMP_FORWARD_IF_FALSE:
+    case POP_JUMP_FORWARD_IF_TRUE:
+    case POP_JUMP_BACKWARD_IF_FALSE:
+    case POP_JUMP_BACKWARD_IF_TRUE:
+#else
+    case COMPARE_OP_INT:
+    case COMPARE_OP_FLOAT:
+    case FOR_ITER_LIST:
+    case FOR_ITER_TUPLE:
+    case FOR_ITER_RANGE:
+    case POP_JUMP_IF_FALSE:
+    case POP_JUMP_IF_TRUE:
+    case POP_JUMP_IF_NONE:
+    case POP_JUMP_IF_NOT_NONE:
+#endif
+#if PY_VERSION_HEX < 0x030D0000
+    case LOAD_FAST__LOAD_FAST:
+    case LOAD_FAST__LOAD_CONST:
+    case LOAD_CONST__LOAD_FAST:
+#else
+    case LOAD_FAST_LOAD_FAST:
+    case RESUME_CHECK:
+#endif
+#if PY_VERSION_HEX >= 0x030E0000
+    case LOAD_FAST_BORROW:
+    case LOAD_FAST_BORROW_LOAD_FAST_BORROW:
+    case JUMP_BACKWARD_JIT:
+    case JUMP_BACKWARD_NO_JIT:
+#endif
+        return true;
+    default:
+        return false;
+    }
 }
 
 /* The lowest owner that means "no code of its own": FRAME_OWNED_BY_CSTACK in 3.12 and 3.13, INTERPRETER and

@@ -76,29 +76,14 @@ class LoopwatchMiddleware:
         if not self._serving:
             self._serving = True
             _core.phase("serving")
-        scope[REQUEST] = request = _core.Request()
-        headers = self._adds_headers(scope)
-        named = False
-
-        def sending(message: Message) -> Awaitable[None]:
-            """The server's own `send`, but for the start of the response: by then the route is known."""
-            nonlocal named
-            kind = message.get("type")
-            if kind == "http.response.start" or kind == "websocket.accept":
-                if not named and (endpoint := endpoint_of(scope)):
-                    request.name(endpoint)
-                    named = True
-                if headers:
-                    message = self._told(message, request)
-            return send(message)
-
+        scope[REQUEST] = request = _core.Request(scope, _name_of)
+        if self._adds_headers(scope):
+            send = self._telling(send, request)
         request.enter()
         try:
-            return await _core.drive(self.app(scope, receive, sending), request)
+            return await _core.drive(self.app(scope, receive, send), request)
         finally:
             request.leave()
-            if not named:
-                request.name(endpoint_of(scope) or unmatched(scope))
             request.end()
 
     def _adds_headers(self, scope: Scope) -> bool:
@@ -117,18 +102,17 @@ class LoopwatchMiddleware:
 
     def _told(self, message: Message, request: _core.Request) -> Message:
         """The start of a response with the headers; the message itself stays as it is."""
-        return {**message, "headers": [*message.get("headers", ()), *self._timing(request)]}
-
-    def _timing(self, request: _core.Request) -> list[tuple[bytes, bytes]]:
-        blocking = b"%.2f" % (request.blocking_ns() / 1e6)
-        delay = b"%.2f" % (request.delay_ns() / 1e6)
+        waited = request.delay_ns()
+        blocking, delay = b"%.2f" % (request.blocking_ns() / 1e6), b"%.2f" % (waited / 1e6) if waited else b"0.00"
         where = _described(location_of(request.frames())) if self._locations else b""
-        return [
+        headers = [
+            *message.get("headers", ()),
             (self._blocking_name, blocking),
             (self._delay_name, delay),
             # A line of its own is the same as one more member of a line that is there (RFC 9110, section 5.3).
-            (b"server-timing", b"blocking;dur=%b%b, loop-delay;dur=%b" % (blocking, where, delay)),
+            (b"server-timing", b"blocking;dur=" + blocking + where + b", loop-delay;dur=" + delay),
         ]
+        return {**message, "headers": headers}
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> Any:
         """Announce when start-up ends and shutdown begins."""
@@ -148,6 +132,10 @@ class LoopwatchMiddleware:
 
         _core.phase("startup")
         return await self.app(scope, receiving, sending)
+
+
+def _name_of(scope: Scope, over: bool) -> str | None:
+    return endpoint_of(scope) or (unmatched(scope) if over else None)
 
 
 def _described(location: str) -> bytes:

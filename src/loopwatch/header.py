@@ -7,7 +7,7 @@ import os
 import site
 import sys
 
-from loopwatch import __version__
+from loopwatch import __version__, _core
 
 
 def header_members(threshold: float, interval: float, problems: dict[str, str]) -> bytes:
@@ -26,6 +26,7 @@ def header_members(threshold: float, interval: float, problems: dict[str, str]) 
         "interval_ns": round(interval * 1e9),
         "paths": code_paths(),
         "stacks": "stacks" not in problems,
+        "cpu_quota": _core.cpu_quota(),
         "notes": [f"{name}: {reason}" for name, reason in problems.items()],
     }
     return json.dumps(members)[1:-1].encode()

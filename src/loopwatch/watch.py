@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from loopwatch import _core
+from loopwatch.callers import Caller, Listener
 from loopwatch.config import check_settings, parse_duration
 from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.header import header_members
@@ -27,9 +28,7 @@ PART_BYTES = 64 << 20
 PARTS = 4
 """How many parts of one process's recording are kept."""
 _WAYS = ("slot", "select", "uv", "context")
-_WAIT = 3600.0  # seconds; the thread that calls back is woken when there is something
-_PATIENCE = 5.0  # seconds; for an `on_stall` that still runs when the program ends
-_SETTLE = 1.0  # seconds without a record after which nothing more is awaited on stalls that have ended
+_PATIENCE = 5.0  # seconds; for whoever is being told of a stall when the program ends
 
 
 @dataclass(eq=False, slots=True)
@@ -39,7 +38,13 @@ class _Want:
     threshold: float
     interval: float
     record: str | None = None
-    tell: Callable[[Stall], None] | None = None
+    collect: Callable[[Stall], None] | None = None  # told at once, by whoever reads the records
+    listeners: tuple[Listener, ...] = ()  # told on the thread for it
+
+    @property
+    def told(self) -> bool:
+        """Whether anybody is told of stalls."""
+        return self.collect is not None or bool(self.listeners)
 
 
 @dataclass(slots=True)
@@ -50,7 +55,7 @@ class _State:
     wants: list[_Want] = field(default_factory=list)
     started: _Want | None = None  # the one of start()
     decoder: Decoder | None = None  # of the watchdog that runs, when anybody is to be told
-    callbacks: threading.Thread | None = None
+    caller: Caller | None = None  # while there are listeners
     pid: int = field(default_factory=os.getpid)
     registered: bool = False
 
@@ -79,9 +84,8 @@ def start(
     with _state.lock:
         if _state.started is not None:
             raise LoopwatchError("loopwatch was started already", "call loopwatch.stop() first")
-        want = _Want(threshold, interval, folder)
-        if on_stall is not None:
-            want.tell = _Caller(on_stall)
+        listeners = () if on_stall is None else (Listener(on_stall),)
+        want = _Want(threshold, interval, folder, listeners=listeners)
         _state.started = want
         _add(want)
 
@@ -90,10 +94,11 @@ def stop() -> None:
     """End what `start()` began. All stalls up to now are recorded, and `on_stall` has been called for each."""
     with _state.lock:
         want, _state.started = _state.started, None
+        caller = _state.caller
         if want is not None:
             _remove(want)
-    if want is not None and isinstance(want.tell, _Caller):
-        want.tell.close()
+    if want is not None and want.listeners and caller is not None:
+        caller.drain()
 
 
 class Watch:
@@ -119,7 +124,7 @@ def watching(threshold: float = 0.010, interval: float = 0.001) -> Iterator[Watc
     """
     check_settings(threshold, interval)
     watch = Watch()
-    want = _Want(threshold, interval, tell=watch._stalls.append)
+    want = _Want(threshold, interval, collect=watch._stalls.append)
     with _state.lock:
         _add(want)
     try:
@@ -188,6 +193,7 @@ def _add(want: _Want) -> None:
 def _remove(want: _Want) -> None:
     _end()  # with `want` still there: it is told the last stalls
     _state.wants.remove(want)
+    _call_listeners()
     if _state.wants:
         _restart()
     else:
@@ -201,7 +207,7 @@ def _restart() -> None:
     record = next((want.record for want in _state.wants if want.record), None)
     threshold = min(want.threshold for want in _state.wants)
     interval = min(want.interval for want in _state.wants)
-    tell = any(want.tell for want in _state.wants)
+    tell = any(want.told for want in _state.wants)
     problems = {name: reason for name, reason in _core.self_test().items() if reason}
     way = os.environ.get("LOOPWATCH_POLL")
     _core.configure(
@@ -214,15 +220,27 @@ def _restart() -> None:
             "parts": PARTS,
             "stacks": 0,
             "sample": "stacks" not in problems,
+            "causes": "gil" not in problems,
             "queue": tell,
             "way": way if way in _WAYS else None,
         }
     )
     _state.decoder = Decoder(pid=os.getpid()) if tell else None
+    _call_listeners()
     asyncio_events = sys.modules.get("asyncio.events")
     loop = asyncio_events._get_running_loop() if asyncio_events else None
     if loop is not None:
         _core.attach_running(loop)
+
+
+def _call_listeners() -> None:
+    """Have the thread for them, if there are any."""
+    if not any(want.listeners for want in _state.wants):
+        caller, _state.caller = _state.caller, None
+        if caller is not None:
+            caller.close()
+    elif _state.caller is None:
+        _state.caller = Caller(_read_for_listeners)
 
 
 def _end() -> None:
@@ -249,8 +267,18 @@ def _read_records(*, flush: bool = False) -> bool:
 def _tell(stalls: list[Stall]) -> None:
     for stall in stalls:
         for want in _state.wants:
-            if want.tell is not None and stall.duration >= want.threshold:
-                want.tell(stall)
+            if stall.duration < want.threshold:
+                continue
+            if want.collect is not None:
+                want.collect(stall)
+            for listener in want.listeners:
+                if _state.caller is not None:
+                    _state.caller.put(listener, stall)
+
+
+def _read_for_listeners(flush: bool) -> bool:
+    with _state.lock:
+        return _read_records(flush=flush)
 
 
 def _finish() -> None:
@@ -258,60 +286,31 @@ def _finish() -> None:
     if _state.pid != os.getpid():
         return
     with _state.lock:
-        started = _state.started
         _end()
         _core.configure(None)
         _state.wants.clear()
-    if started is not None and isinstance(started.tell, _Caller):
-        started.tell.close(_PATIENCE)
+        caller, _state.caller = _state.caller, None
+    if caller is not None:
+        caller.drain(_PATIENCE)
 
 
 def _forget_parent() -> None:
-    """In a forked child: the watchdog is started anew at the next attach; those who were told are the parent's. No lock
-    that the parent may have held, no thread."""
+    """In a forked child: the watchdog is started anew at the next attach; most of those who were told are the parent's.
+    No lock that the parent may have held, no thread."""
     _state.lock = threading.RLock()
     _state.pid = os.getpid()
     _state.decoder = None
+    _state.caller = None
     for want in _state.wants:
-        want.tell = None
+        want.collect = None
+        want.listeners = tuple(each for each in want.listeners if each.inherited)
+    # Not yet: most children run no loop, and where this is called between fork and exec no thread may be.
+    _core.call_when_started(_listen_in_child if any(want.listeners for want in _state.wants) else None)
 
 
-# ---- on_stall ----
-
-
-class _Caller:
-    """Calls `on_stall` on a thread of its own, which sleeps without the GIL until the watchdog has records."""
-
-    def __init__(self, on_stall: Callable[[Stall], None]) -> None:
-        self._on_stall = on_stall
-        self._stalls: list[Stall] = []
-        self._closing = False
-        self._thread = threading.Thread(target=self._run, name="loopwatch", daemon=True)
-        self._thread.start()
-
-    def __call__(self, stall: Stall) -> None:
-        self._stalls.append(stall)
-
-    def close(self, most: float | None = None) -> None:
-        """Return when it has been called for all stalls, or after so many seconds. From within it: at once."""
-        self._closing = True
-        _core.wake()
-        if threading.current_thread() is not self._thread:
-            self._thread.join(most)
-
-    def _run(self) -> None:
-        quiet = False
-        while True:
-            closing = self._closing
-            with _state.lock:
-                awaited = _read_records(flush=quiet)
-                stalls, self._stalls = self._stalls, []
-            for stall in stalls:
-                try:
-                    self._on_stall(stall)
-                except Exception:
-                    sys.excepthook(*sys.exc_info())
-            if closing:
-                _core.wake()  # what woke us may have been meant for the one that came after us
-                return
-            quiet = not stalls and not _core.wait(_SETTLE if awaited else _WAIT)
+def _listen_in_child() -> None:
+    """On a new thread, when the first loop of a forked child has started."""
+    with _state.lock:
+        if _state.decoder is None:
+            _state.decoder = Decoder(pid=os.getpid())
+            _call_listeners()

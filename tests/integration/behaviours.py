@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import types
 from collections.abc import AsyncIterator, Awaitable, Generator
 from typing import Any
 
@@ -206,6 +207,14 @@ def no_awaitable(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
 @behaviour
 def future(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
     return asyncio.ensure_future(plain(scope, receive, send))
+
+
+@behaviour
+@types.coroutine
+def generator_based(scope: Scope, receive: Receive, send: Send) -> Generator[Any, Any, str]:
+    """What `await` takes without `__await__`."""
+    yield from plain(scope, receive, send).__await__()
+    return "generated"
 
 
 class Awaited:

@@ -25,6 +25,18 @@ CASE(one_of_each)
     CHECK(lw_recorder_flush(recorder, 200));
     stall.iteration.allowed = true;
     lw_recorder_stall(recorder, &loop, &stall);
+    lw_holder_count holders[] = {{add_stack(2, 40), 3, 78, "worker"}, {LW_NONE, 1, 79, ""}};
+    stall.iteration.number = 10;
+    stall.cause_known = true;
+    stall.cause = (lw_cause_record){.tally = {.ns = {[LW_NATIVE] = 30, [LW_GIL] = 20}, .gil_held_ns = 10},
+                                    .cpu_ns = 25,
+                                    .cpu_wall_ns = 40,
+                                    .delay_known = true,
+                                    .run_delay_ns = 5,
+                                    .longest_ns = 45,
+                                    .holders = holders,
+                                    .holder_count = 2};
+    lw_recorder_stall(recorder, &loop, &stall);
     lw_recorder_delayed(recorder, &loop, &(lw_delayed){9, 4});
     lw_recorder_request(recorder, 17, "GET /items/{id}");
     lw_recorder_request(recorder, 18, "");

@@ -28,7 +28,14 @@ def documented() -> dict[str, set[str]]:
     return members
 
 
+def documented_of_causes() -> set[str]:
+    """The members that stalls have in addition when it is known what the thread was doing."""
+    (table,) = re.findall(r"^\| member \| what \|\n(.*?)\n\n", FORMAT.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    return {name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])}
+
+
 MEMBERS = documented()
+OF_CAUSES = documented_of_causes()
 
 
 class StrictReader:
@@ -37,7 +44,7 @@ class StrictReader:
     def __init__(self, path: Path) -> None:
         self.records: list[Record] = []
         self.torn = 0
-        self._known: dict[str, dict[int, Record]] = {"code": {}, "frame": {}, "stack": {}, "loop": {}}
+        self._known: dict[str, dict[int, Record]] = {"code": {}, "frame": {}, "stack": {}, "loop": {}, "thread": {}}
         content = path.read_bytes()
         lines = content.decode("utf-8").split("\n")
         if lines.pop():
@@ -57,7 +64,10 @@ class StrictReader:
             self.torn += 1
             return
         kind = record["t"]
-        assert set(record) == MEMBERS[kind], record
+        if kind in ("stall", "open") and "causes" in record:
+            assert set(record) == MEMBERS[kind] | OF_CAUSES, record
+        else:
+            assert set(record) == MEMBERS[kind], record
         assert (kind == "header") == (not self.records), "a header comes first, and only there"
         getattr(self, f"_{kind}", lambda record: None)(record)
         self.records.append(record)
@@ -71,6 +81,9 @@ class StrictReader:
 
     def _loop(self, record: Record) -> None:
         self._add("loop", record["loop"], record)
+
+    def _thread(self, record: Record) -> None:
+        self._known["thread"][record["tid"]] = record  # it may take another name
 
     def _code(self, record: Record) -> None:
         self._add("code", record["id"], record)
@@ -88,6 +101,9 @@ class StrictReader:
         assert record["loop"] in self._known["loop"]
         for stack, samples in record["stacks"]:
             assert stack in self._known["stack"] and samples > 0
+        for stack, thread, samples in record.get("holders", ()):
+            assert stack is None or stack in self._known["stack"]
+            assert thread in self._known["thread"] and samples > 0
 
     def _open(self, record: Record) -> None:
         self._stall(record)
@@ -116,6 +132,7 @@ def run(toolchain: Toolchain, tmp_path: Path) -> Any:
 def test_the_table_of_the_document_is_understood() -> None:
     assert MEMBERS["stack"] == {"t", "id", "parent", "frame"}
     assert MEMBERS["reset"] == {"t"}
+    assert {"causes", "cpu", "cpu_wall", "holders", "longest"} < OF_CAUSES
     assert {"header", "loop", "code", "frame", "open", "stall", "summary", "dropped", "end"} < set(MEMBERS)
 
 
@@ -148,7 +165,12 @@ def test_one_of_each(run: Any) -> None:
     assert (opened["start"], opened["at"], opened["callbacks"], opened["omitted"]) == (100, 150, 2, 5)
     stalls = part.of("stall")
     assert stalls[0]["stacks"] == opened["stacks"] == [[2, 2]]
-    assert [stall["allowed"] for stall in stalls] == [True, False]
+    assert [stall["allowed"] for stall in stalls] == [True, True, False]
+    assert (stalls[1]["causes"], stalls[1]["gil_held"]) == ({"native": 30, "gil": 20}, 10)
+    assert (stalls[1]["cpu"], stalls[1]["cpu_wall"], stalls[1]["longest"]) == (25, 40, 45)
+    assert (stalls[1]["run_delay"], stalls[1]["throttled"]) == (5, None)
+    assert [holder[1:] for holder in stalls[1]["holders"]] == [[78, 3], [79, 1]]
+    assert [thread["name"] for thread in part.of("thread")] == ["worker", ""]
     assert [frame["end_col"] for frame in part.of("frame")][:3] == [None, 9, None]
     assert part.of("summary")[0]["histogram"] == [0] * 23 + [2**64 - 1]
     assert stalls[0]["requests"] == [[17, 2]]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
-from tests.unit.recordings import MS, RUNNER, SECOND, STDLIB, UNIX, Place, RecordingBuilder
+from loopwatch.model import CAUSES as CAUSE_NAMES
+from tests.unit.recordings import MS, RUNNER, SECOND, SITE, STDLIB, UNIX, Place, RecordingBuilder
 
 MAIN = """import heavy_model
 
@@ -121,6 +123,77 @@ def make_service(folder: Path) -> RecordingBuilder:
     builder.end(10_000)
     builder.write(folder / ".loopwatch/20261122T140000Z-4711")
     return builder
+
+
+CAUSES = """import asyncio
+import heavy_model
+import work
+
+
+async def predict(payload):
+    features = build(payload)
+    result = heavy_model.predict(features)
+    return {"result": result}
+
+
+async def export(rows):
+    return await asyncio.to_thread(dump, rows)
+
+
+def dump(rows):
+    return "".join(str(row) for row in rows)
+
+
+async def score(item):
+    return work.score(item)
+"""
+
+
+def make_causes(folder: Path) -> RecordingBuilder:
+    """Write a service's source and a recording below `folder` that tells what the thread was doing; returns the
+    builder.
+
+    4 stalls of a model that releases the GIL, 2 in which a thread of the service's own holds it, 3 of a plain
+    function, a pile-up, one in which the CPU quota stopped the process.
+    """
+    folder.mkdir(exist_ok=True)
+    main = folder / "main.py"
+    main.write_text(CAUSES, encoding="utf-8")
+    os.utime(main, (1, 1))
+    builder = RecordingBuilder(cwd=str(folder))
+    builder.loop()
+    predict = builder.stack(
+        *RUNNER, (str(main), "predict", 8, 8, 13, 42), (f"{SITE}/sklearn/tree/_classes.py", "DecisionTree.predict", 530)
+    )
+    score = builder.stack(*RUNNER, (str(main), "score", 21, 21, 11, 27), (str(folder / "work.py"), "score", 3))
+    poll = builder.stack(*RUNNER[:-1], (f"{STDLIB}/selectors.py", "EpollSelector.select", 468))
+    hog = builder.stack(
+        (f"{STDLIB}/threading.py", "Thread._bootstrap", 1032),
+        (f"{STDLIB}/concurrent/futures/thread.py", "_worker", 83),
+        (str(main), "dump", 17, 17, 4, 44),
+    )
+    builder.thread(77, "asyncio_0")
+    for number in range(4):
+        builder.stall(1000 * number, 400, (predict, 380), **doing(400, native=390, python=10, gil_held=8, cpu=395))
+    for number in range(2):
+        told = {**doing(60, gil=58, python=2), "holders": [[hog, 77, 50]]}
+        builder.stall(5000 + 100 * number, 60, (poll, 40), **told)
+    for number in range(3):
+        builder.stall(6000 + 100 * number, 70, (score, 60), **doing(70, python=50, gc=20, cpu=70))
+    builder.stall(7000, 30, (score, 9), callbacks=40, **doing(30, python=30, longest=1))
+    builder.stall(8000, 20, (score, 9), **doing(20, starved=18, python=2, run_delay=17, throttled=16, cpu=2))
+    builder.summary(10_000, stalls=11, stalled_ns=1980 * MS, longest_ns=400 * MS, busy_ns=3 * SECOND)
+    builder.end(10_000)
+    builder.write(folder / ".loopwatch/20261122T140000Z-4711")
+    return builder
+
+
+def doing(duration: int, **milliseconds: int) -> dict[str, Any]:
+    """The members of a stall that say what the thread was doing."""
+    causes = {cause: milliseconds.pop(cause) * MS for cause in CAUSE_NAMES if cause in milliseconds}
+    plain: dict[str, Any] = {"gil_held": 0, "cpu": 0, "longest": duration * MS, "run_delay": 0, "throttled": None}
+    told = {name: value * MS for name, value in milliseconds.items()}
+    return {"causes": causes, **plain, "cpu_wall": duration * MS, "holders": [], **told}
 
 
 START = UNIX / SECOND

@@ -17,7 +17,7 @@ from click.testing import CliRunner, Result
 import loopwatch
 from loopwatch.cli import COMMANDS, main
 from loopwatch.cli.group import Commands
-from tests.unit.project import make_project, make_service
+from tests.unit.project import make_causes, make_project, make_service
 from tests.unit.recordings import RecordingBuilder
 
 SOURCE = Path(loopwatch.__file__).parents[1]
@@ -268,3 +268,11 @@ def test_a_report_needs_no_extension(project: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONPATH": str(SOURCE)}, check=False)
     assert done.returncode == 0
+
+
+def test_causes_by_name(project: Path) -> None:
+    make_causes(project / "why")
+    result = run("report", "-f", "json", "--cause", "gil", "why")
+    found = json.loads(result.stdout)
+    assert {stall["cause"] for stall in found["stalls"]} == {"gil"}
+    assert error("report", "--cause", "magic").startswith("invalid value for '--cause'")

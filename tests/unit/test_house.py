@@ -18,10 +18,10 @@ MOST_LINES = 400
 # Modules by the half they belong to. Whatever begins with one of these names belongs to it as well.
 SHARED = ("errors", "config", "model", "recording")
 REQUESTS = ("asgi", "endpoints", "mounts", "servers", "frameworks", "patching", "location")
-WRITING = ("", "watch", "header", "location", "bootstrap", *REQUESTS)
+WRITING = ("", "watch", "callers", "header", "location", "bootstrap", *REQUESTS)
 READING = ("analysis", "report", "cli.report")
 # What the watched process runs, so what may not be imported elsewhere.
-WRITERS_OWN = ("_core", "watch", "header", "location", "bootstrap", *REQUESTS)
+WRITERS_OWN = ("_core", "watch", "callers", "header", "location", "bootstrap", *REQUESTS)
 
 
 def name_of(file: Path) -> str:

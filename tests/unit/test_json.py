@@ -19,8 +19,8 @@ from loopwatch.analysis.sites import counts
 from loopwatch.model import CAUSES
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
-from tests.unit.project import PREDICT, START, make_project, make_service
-from tests.unit.recordings import RecordingBuilder
+from tests.unit.project import PREDICT, START, make_causes, make_project, make_service
+from tests.unit.recordings import MS, RecordingBuilder
 
 NUMBER = {"type": "number", "minimum": 0}
 COUNT = {"type": "integer", "minimum": 0}
@@ -233,12 +233,59 @@ def test_requests(tmp_path: Path) -> None:
     }
 
 
+def test_causes(tmp_path: Path) -> None:
+    make_causes(tmp_path)
+    found = report(tmp_path)
+    predict, score, poll = found["sites"]
+    assert predict["cause"] == "native"
+    assert predict["causes_ms"] == {"native": pytest.approx(1560), "python": pytest.approx(40)}
+    assert predict["gil_held_ms"] == pytest.approx(32)
+    assert predict["gil_holder"] is None
+    assert (predict["run_delay_ms"], predict["throttled_ms"]) == (0, None)
+    (advice,) = predict["advice"]
+    assert advice["slug"] == "compute"
+    assert advice["change"] == {
+        "file": "main.py",
+        "line": 8,
+        "function": "predict",
+        "code": "result = await asyncio.to_thread(heavy_model.predict, features)",
+    }
+    assert score["shape"] == "single"
+    assert (score["run_delay_ms"], score["throttled_ms"]) == (pytest.approx(17), pytest.approx(16))
+    assert [each["slug"] for each in score["advice"]] == ["python"]
+    assert poll["gil_holder"] == {
+        "thread": "asyncio_0",
+        "file": "main.py",
+        "line": 17,
+        "function": "dump",
+        "expression": 'return "".join(str(row) for row in rows)',
+    }
+    assert [(each["slug"], each["change"]) for each in poll["advice"]] == [("gil", None)]
+    for each in [*found["sites"], found["totals"]]:
+        whole = each.get("total_ms", each.get("stalled_ms"))
+        assert sum(each["causes_ms"].values()) == pytest.approx(whole)
+    stalls = {stall["cause"]: stall for stall in found["stalls"]}
+    assert stalls.keys() == {"native", "gil", "python", "starved"}
+    assert stalls["native"]["cpu_ms"] == pytest.approx(395)
+    assert stalls["starved"]["throttled_ms"] == pytest.approx(16)
+
+
+def test_the_causes_of_a_stall_that_lasts_go_on(tmp_path: Path) -> None:
+    builder = make_causes(tmp_path)
+    builder.lines = [line for line in builder.lines if '"t": "end"' not in line]
+    builder.stall(10_000, 100, t="open", causes={"blocked": 90 * MS, "python": 10 * MS}, cpu=20 * MS, cpu_wall=100 * MS)
+    builder.write(tmp_path / ".loopwatch/20261122T140000Z-4711")
+    running = report(tmp_path, alive=True)["stalls"][0]
+    assert (running["state"], running["cause"]) == ("running", "blocked")
+    assert running["cpu_ms"] == pytest.approx(running["duration_ms"] / 5)
+
+
 def test_without_source(tmp_path: Path) -> None:
     make_project(tmp_path)
     assert {site["expression"] + site["source"] for site in report(tmp_path, source=False)["sites"]} == {""}
 
 
-@pytest.mark.parametrize("make", [partial(make_project, hung=True), make_service])
+@pytest.mark.parametrize("make", [partial(make_project, hung=True), make_service, make_causes])
 def test_a_recording_cut_at_any_byte_is_a_report(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "a")
     (whole,) = (tmp_path / "a/.loopwatch").glob("*/*.jsonl")
@@ -254,11 +301,11 @@ def test_a_recording_cut_at_any_byte_is_a_report(tmp_path: Path, make: Callable[
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.data(), st.sampled_from([partial(make_project, hung=True), make_service]))
+@given(st.data(), st.sampled_from([partial(make_project, hung=True), make_service, make_causes]))
 def test_a_damaged_recording_is_a_report(
     tmp_path: Path, data: st.DataObject, make: Callable[[Path], RecordingBuilder]
 ) -> None:
-    folder = tmp_path / ("service" if make is make_service else "project")
+    folder = tmp_path / getattr(make, "__name__", "project")
     if not folder.exists():
         make(folder)
     (whole,) = (folder / ".loopwatch").glob("*/*.jsonl")

@@ -44,8 +44,8 @@ def moved(line: str, template: str = TO_THREAD, before: str = "", name: str = "f
         ("total += f(a)", "total += await asyncio.to_thread(f, a)"),
         ("x = f(g for g in a)", "x = await asyncio.to_thread(f, (g for g in a))"),
         ("if f(a): return 1", "if await asyncio.to_thread(f, a):"),
-        ("for x in f(a):\n        pass", "for x in await asyncio.to_thread(f, a):"),
-        ("with f(a) as x:  # open\n        pass", "with await asyncio.to_thread(f, a) as x:"),
+        ("while f(a):  # why\n        pass", "while await asyncio.to_thread(f, a):"),
+        ("for x in g(f(a)):\n        pass", "for x in g(await asyncio.to_thread(f, a)):"),
         ("x = [f(a) for a in b]", "x = [await asyncio.to_thread(f, a) for a in b]"),
         ("x = f(\n        a,\n        b,\n    )", "x = await asyncio.to_thread(f, a, b)"),
         ('x = f("""a\n  b""")', "x = await asyncio.to_thread(f, 'a\\n  b')"),
@@ -63,6 +63,9 @@ def test_a_call_goes_to_a_thread(line: str, changed: str) -> None:
     [
         "await f(a)",  # is awaited already
         "x = lambda: f(a)",
+        "for x in f(a):\n        pass",  # may be a generator, which runs bit by bit
+        "x = [y for y in f(a)]",
+        "with f(a) as x:\n        pass",  # may be what happens on entering
         "x = (f(a) for a in b)",
         "def g(): return f(a)",
         "class C:\n        x = f(a)",

@@ -15,7 +15,7 @@ from loopwatch.analysis.selection import Selection
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
 from loopwatch.report.summary import summary
-from tests.unit.project import PREDICT, START, make_project, make_service
+from tests.unit.project import PREDICT, START, make_causes, make_project, make_service
 from tests.unit.recordings import MS, RUNNER, SECOND, UNIX, RecordingBuilder
 
 
@@ -132,6 +132,55 @@ Next: loopwatch report -o stalls.json  (all stalls and stacks)
 def test_whose_stalls_they_were_and_who_had_to_wait(tmp_path: Path) -> None:
     make_service(tmp_path)
     assert render(tmp_path) == SERVICE
+
+
+WHY = """\
+The loop was blocked for 1.98 s (20 %) in 11 stalls; the worst took 400 ms.
+By cause: native 1.56 s, python 226 ms, gil 116 ms, gc 60 ms and starved 18 ms.
+
+ 1  main.py:8 predict                                     1.60 s (16 %) · 4 stalls · p50 400 ms · worst 400 ms
+    native, GIL held 2.1 % of the time
+      7 │     features = build(payload)
+    ▶ 8 │     result = heavy_model.predict(features)
+        │              ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      9 │     return {"result": result}
+    └ sklearn/tree/_classes.py:530 in DecisionTree.predict
+    → computing belongs in a thread, since it does not need the GIL:
+        result = await asyncio.to_thread(heavy_model.predict, features)
+
+ 2  work.py:3 score                                        260 ms (2.6 %) · 5 stalls · p50 70 ms · worst 70 ms
+    python 70 %, garbage collection 23 %
+    → Python code kept the loop busy, and no thread helps since it needs the GIL: send it to a process pool,
+      or await asyncio.sleep(0) now and then; in main.py:21 score:
+        return await asyncio.get_running_loop().run_in_executor(pool, work.score, item)
+
+ 3  selectors.py:468 EpollSelector.select                  120 ms (1.2 %) · 2 stalls · p50 60 ms · worst 60 ms
+    waiting for the GIL
+    nothing but the event loop itself was on the stack
+    └ the GIL was held by thread asyncio_0 → main.py:17 dump  return "".join(str(row) for row in rows)
+    → another thread held the GIL, and a thread for it is no mend: give that work to a process pool
+      (ProcessPoolExecutor, or InterpreterPoolExecutor on 3.14 and later)
+
+"""
+
+
+def test_why_and_what_to_do(tmp_path: Path) -> None:
+    make_causes(tmp_path)
+    assert WHY in render(tmp_path, width=110)
+    for width in (40, 60, 80):
+        assert "to_thread" in render(tmp_path, width=width)
+
+
+def test_one_cause(tmp_path: Path) -> None:
+    make_causes(tmp_path)
+    text = render(tmp_path, width=110, selection=Selection(cause="starved"))
+    assert "blocked for 20 ms (0.2 %) in 1 stall" in text
+    assert "Only stalls of cause starved are counted." in text
+    assert "starved of CPU, CPU quota held it up for 16 ms" in text
+    assert "raise the CPU limit" in text
+    text = render(tmp_path, width=110, selection=Selection(cause="python"))
+    assert "a pile" not in text  # most of the site is not
+    assert "in 4 stalls" in text
 
 
 def test_one_endpoint(tmp_path: Path) -> None:

@@ -147,24 +147,16 @@ class Advisor:
             return None
 
     def _changed(self, rule: Rule, elsewhere: str, site: Site) -> Change | None:
-        """The own line changed, or that of the innermost `async def` whose call led there."""
-        inside = False
-        for frame in site.stack.walk() if site.stack else ():
-            if frame.runs_callbacks:
-                return None
-            inside = inside or frame is site.frame
-            if not inside or frame.kind != "app":
-                continue
+        """The own line changed, or that of the innermost `async def` whose call led there. Further out than that
+        stands an `await`."""
+        for frame in _own_frames(site):
             module, node = self._node(frame, site.since)
-            if module is None or not isinstance(node, ast.Call):
-                return None
-            code = ""
-            if rule.mend != "offload" and frame is site.frame:
-                code = rewritten(node, module, rule.mend)
-            code = code or sent_away(node, module, self._of(module), elsewhere)
-            if code:
-                return Change(frame, code)
-            if any(isinstance(scope, ast.AsyncFunctionDef) for scope in module.scopes(node)):
+            if module is not None and isinstance(node, ast.Call):
+                code = rewritten(node, module, rule.mend) if rule.mend != "offload" and frame is site.frame else ""
+                code = code or sent_away(node, module, self._of(module), elsewhere)
+                if code:
+                    return Change(frame, code)
+            if module is not None and module.in_coroutine(frame.line):
                 return None
         return None
 
@@ -176,6 +168,17 @@ class Advisor:
         if module not in self._origins:
             self._origins[module] = Origins(module)
         return self._origins[module]
+
+
+def _own_frames(site: Site) -> Iterator[Frame]:
+    """The frames of the user's own code in the callback, from the site's line outwards."""
+    inside = False
+    for frame in site.stack.walk() if site.stack else ():
+        if frame.runs_callbacks:
+            return
+        inside = inside or frame is site.frame
+        if inside and frame.kind == "app":
+            yield frame
 
 
 def _fits(rule: Rule, site: Site, origin: str, frames: tuple[str, ...]) -> bool:

@@ -58,11 +58,15 @@ def rewritten(call: ast.Call, module: Module, template: str) -> str:
 
 
 def _may_await(call: ast.Call, module: Module) -> bool:
-    """Whether the call is evaluated in an `async def`, and is not awaited already."""
+    """Whether the call is evaluated in an `async def`, and is all that happens at its place: neither is it awaited
+    already, nor is what it returns looped over or entered there, which may be what takes the time."""
     child: ast.AST = call
     node = module.parent(call)
-    if isinstance(node, ast.Await):
-        return False
+    match node:
+        case ast.Await() | ast.YieldFrom() | ast.withitem():
+            return False
+        case ast.For(iter=it) | ast.AsyncFor(iter=it) | ast.comprehension(iter=it) if it is call:
+            return False
     while node is not None:
         if isinstance(node, ast.Lambda | ast.GeneratorExp):
             return False

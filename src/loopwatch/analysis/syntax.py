@@ -22,9 +22,12 @@ class Module:
         self.tree = ast.parse(text)
         self._parents: dict[ast.AST, ast.AST] = {}
         self._spans: dict[_Span, ast.expr] = {}
+        self._functions: list[ast.FunctionDef | ast.AsyncFunctionDef] = []  # outer ones first
         for node in ast.walk(self.tree):  # outer nodes come first
             for child in ast.iter_child_nodes(node):
                 self._parents[child] = node
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                self._functions.append(node)
             if isinstance(node, ast.expr):
                 for span in _spans(node):
                     if not isinstance(self._spans.get(span), ast.Call):
@@ -35,6 +38,11 @@ class Module:
         if frame.column is None or frame.end_column is None:
             return None
         return self._spans.get((frame.line, frame.column, max(frame.line, frame.end_line), frame.end_column))
+
+    def in_coroutine(self, line: int) -> bool:
+        """Whether the innermost function at a line is an `async def`."""
+        around = [node for node in self._functions if node.lineno <= line <= (node.end_lineno or 0)]
+        return bool(around) and isinstance(around[-1], ast.AsyncFunctionDef)
 
     def parent(self, node: ast.AST) -> ast.AST | None:
         """What a node is part of."""

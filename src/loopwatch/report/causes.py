@@ -5,7 +5,7 @@ from __future__ import annotations
 from loopwatch.analysis.causes import Why
 from loopwatch.report.words import duration, share
 
-_NEARLY_ALL = 0.9  # a cause with so much of the time stands for all of it
+_NEARLY_ALL = 0.85  # a cause with so much of the time stands for all of it
 _WORTH_IT = 0.1  # the others are named from here on
 _NAMES = {"gil": "waiting for the GIL", "gc": "garbage collection", "starved": "starved of CPU"}
 

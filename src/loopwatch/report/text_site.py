@@ -109,7 +109,7 @@ class SiteView:
         names = ", ".join(plain(each.name) for each in site.endpoints[:_MOST_ENDPOINTS])
         rest = f" + {number(len(more))} more" if (more := site.endpoints[_MOST_ENDPOINTS:]) else ""
         room = self.width - len(_INDENT) - cell_len(rest) - sum(cell_len(each) + 3 for each in (delayed, cause) if each)
-        return " · ".join(filter(None, [fit(names, room) + rest, delayed]))
+        return " · ".join(filter(None, [fit(names, max(0, room)) + rest, delayed]))
 
     def call(self, site: Site) -> str:
         """The call that blocks, as the source has it: ``joblib.load("model.bin")``; empty where that is not there."""
@@ -158,10 +158,14 @@ class SiteView:
             yield Text.assemble((f"{lead}{text}:  ", "green"), (code, "bold green"))
             return
         indent = " " * len(lead)
-        for line in wrap(text + ":" * bool(code), self.width, initial_indent=lead, subsequent_indent=indent):
-            yield Text(fit(line, self.width), style="green")
-        if code:
-            yield Text(fit(indent + "  " + code, self.width), style="bold green")
+        for line in self._wrapped(text + ":" * bool(code), lead, indent):
+            yield Text(line, style="green")
+        for line in self._wrapped(code, indent + "  ", indent + "      "):
+            yield Text(line, style="bold green")
+
+    def _wrapped(self, text: str, first: str, others: str) -> list[str]:
+        lines = wrap(text, self.width, initial_indent=first, subsequent_indent=others, break_on_hyphens=False)
+        return [fit(line, self.width) for line in lines]
 
     def _frames(self, site: Site) -> Iterator[Text]:
         for frame in site.stack.frames if site.stack else ():

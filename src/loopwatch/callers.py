@@ -1,0 +1,85 @@
+"""Telling of stalls on a thread of loopwatch's own: never on the loop's, and never within a lock.
+
+There is one such thread, while there is anybody to be told. It sleeps without the GIL until the watchdog has records.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from loopwatch import _core
+from loopwatch.model import Stall
+
+THREAD = "loopwatch"
+_WAIT = 3600.0  # seconds; it is woken when there is something
+_SETTLE = 1.0  # seconds without a record after which nothing more is awaited on stalls that have ended
+
+
+@dataclass(eq=False, frozen=True, slots=True)
+class Listener:
+    """Somebody to be told of every stall. `inherited`: those of forked children too, in the child."""
+
+    tell: Callable[[Stall], None]
+    inherited: bool = False
+
+
+class Caller:
+    """The thread. `read(flush)` passes the records on that have come, by way of `put`, and returns whether more is
+    awaited on the stalls in them; with `flush`, nothing is."""
+
+    def __init__(self, read: Callable[[bool], bool]) -> None:
+        self._read = read
+        self._told: deque[tuple[Listener, Stall] | threading.Event] = deque()
+        self._closing = False
+        self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
+        self._thread.start()
+
+    def put(self, listener: Listener, stall: Stall) -> None:
+        """Have somebody told, soon. A loop that a listener itself runs is none of its business."""
+        if stall.thread != THREAD:
+            self._told.append((listener, stall))
+
+    def drain(self, most: float | None = None) -> None:
+        """Return when all that was put up to now has been told, or after so many seconds. From within: at once."""
+        if threading.current_thread() is self._thread:
+            return
+        done = threading.Event()
+        self._told.append(done)
+        _core.wake()
+        done.wait(most)
+
+    def close(self) -> None:
+        """Nobody is left to be told: the thread ends when all has been."""
+        self._closing = True
+        _core.wake()
+
+    def _run(self) -> None:
+        quiet = False
+        while True:
+            closing = self._closing
+            awaited = self._read(quiet)
+            some = self._tell()
+            if closing:
+                _core.wake()  # what woke us may have been meant for the one that came after us
+                return
+            quiet = not some and not _core.wait(_SETTLE if awaited else _WAIT)
+
+    def _tell(self) -> bool:
+        """Whether there was anything."""
+        some = False
+        while self._told:
+            some = True
+            one = self._told.popleft()
+            if isinstance(one, threading.Event):
+                one.set()
+                continue
+            listener, stall = one
+            try:
+                listener.tell(stall)
+            except Exception:
+                sys.excepthook(*sys.exc_info())
+        return some
