@@ -23,7 +23,7 @@ def activity(record: Record, length: int, tables: Tables) -> Activity:
     wall = count(record, "cpu_wall")
     longest = integer(record, "longest")
     return Activity(
-        causes=tuple((cause, time * scale) for cause, time in sorted(times.items(), key=_most_first)),
+        causes=tuple([(cause, time * scale) for cause, time in sorted(times.items(), key=_most_first)]),
         gil_held=min(count(record, "gil_held"), times.get("native", 0)) * scale,
         cpu=min(1.0, count(record, "cpu") / wall) * length / 1e9 if wall and "cpu" in record else None,
         run_delay=_seconds(record, "run_delay"),
