@@ -68,6 +68,8 @@ def is_there(slug: str) -> bool:
     return slug not in NEEDS or importlib.util.find_spec(NEEDS[slug]) is not None
 
 
+# Whether a file waits for the disk or is a matter of copying is up to the machine.
+ON_DISK = {slug: {"native", "blocked"} for slug in ("file", "file-tree")}
 RUNNABLE = [slug for slug, program in PROGRAMS.items() if program.runs]
 
 
@@ -130,7 +132,9 @@ def test_a_program_is_found_with_its_cause_and_advice(slug: str, loop: str, fold
     assert len(mine) >= 3, mine
     if PROGRAMS[slug].cause != "starved":
         mine = [without_machine(stall) for stall in mine]
-    assert judged(mine) == (PROGRAMS[slug].cause, slug)
+    cause, advice = judged(mine)
+    assert advice == slug
+    assert cause == PROGRAMS[slug].cause or {cause, PROGRAMS[slug].cause} == ON_DISK.get(slug)
 
 
 def test_the_page_has_every_rule() -> None:
