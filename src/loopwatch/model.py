@@ -105,6 +105,10 @@ class Stack:
         """The frames, outermost first."""
         return tuple(self.walk())[::-1]
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # Frame by frame: pickle would recurse over the parents, and hashes differ from process to process.
+        return _restacked, (self.frames,)
+
     def __hash__(self) -> int:
         return self._hash
 
@@ -122,6 +126,13 @@ class Stack:
                 return False
             mine, theirs = mine.parent, theirs.parent
         return mine is theirs
+
+
+def _restacked(frames: tuple[Frame, ...]) -> Stack | None:
+    stack: Stack | None = None
+    for frame in frames:
+        stack = Stack(frame, stack)
+    return stack
 
 
 def _is_main_module(frame: Frame, outer: Stack | None) -> bool:

@@ -26,8 +26,11 @@ class Loops:
 
     def see(self, number: int, at: int) -> Loop:
         """There is such a loop at that time, whether or not its own record is there."""
-        self._since.setdefault(number, at)
-        return self._loops.setdefault(number, Loop(number))
+        known = self._loops.get(number)
+        if known is None:
+            self._since.setdefault(number, at)
+            known = self._loops[number] = Loop(number)
+        return known
 
     def add_loop(self, record: Record) -> None:
         """A `loop` record."""
@@ -47,7 +50,9 @@ class Loops:
         number = integer(record, "loop")
         if number is None:
             return None
-        self._summed[number] = count(record, "at")
+        if (at := count(record, "at")) < self._summed.get(number, 0):
+            return self._loops[number]  # it was asked for the figures in between
+        self._summed[number] = at
         loop = self._loops[number] = replace(
             self.known(number),
             running=record.get("running") is True,
