@@ -75,7 +75,9 @@ run(main())
     assert before["loopwatch_iteration_seconds_count", ""] == 0
     assert after["loopwatch_stalls_total", "blocked"] == 3
     assert 0.14 <= after["loopwatch_stalled_seconds_total", "blocked"] < 1
-    assert after["loopwatch_stalls_total", "python"] == 1
+    busy = {cause: value for (name, cause), value in after.items() if name == "loopwatch_stalls_total"}
+    del busy["blocked"]
+    assert sum(busy.values()) == 1, busy  # "python", but on a busy machine it may be "starved" most of the time
     assert 0.18 <= after["loopwatch_iteration_seconds_sum", ""] < 1.5
     count = after["loopwatch_iteration_seconds_count", ""]
     assert count >= 7
@@ -202,8 +204,9 @@ watching.close()
     [[name, attributes]] = events["/block"]
     assert name == "event loop blocked"
     assert attributes.pop("loopwatch.blocking_ms") >= 50
-    assert attributes.pop("code.line.number") == 11
-    assert attributes == {"code.file.path": str(tmp_path / "program.py"), "code.function.name": "block"}
+    # Of the last sample: on a busy machine that may have come a moment late, when `block` had returned.
+    assert (attributes["code.function.name"], attributes["code.line.number"]) in [("block", 11), ("app", 36)]
+    assert attributes["code.file.path"] == str(tmp_path / "program.py")
 
 
 APP = """
