@@ -195,8 +195,8 @@ watching.close()
     prefix = "loopwatch.eventloop"
     assert found[f"{prefix}.stalls blocked"] == 1
     assert found[f"{prefix}.stall.duration blocked"] == 1
-    assert 0.05 <= found[f"{prefix}.stalled_time blocked"] < 1
-    assert 0.05 <= found[f"{prefix}.busy_time"] < 2
+    assert 0.04 <= found[f"{prefix}.stalled_time blocked"] < 1
+    assert 0.04 <= found[f"{prefix}.busy_time"] < 2
     assert 0 < found[f"{prefix}.utilization"] <= 1
     assert found[f"{prefix}.iterations 0.032768"] < found[f"{prefix}.iterations +Inf"]
     assert found[f"{prefix}.samples_torn"] >= 0
@@ -204,8 +204,9 @@ watching.close()
     [[name, attributes]] = events["/block"]
     assert name == "event loop blocked"
     assert attributes.pop("loopwatch.blocking_ms") >= 50
-    # Of the last sample: on a busy machine that may have come a moment late, when `block` had returned.
-    assert (attributes["code.function.name"], attributes["code.line.number"]) in [("block", 11), ("app", 36)]
+    # Of the last sample, which may have come a moment late, when `block` had returned.
+    place = attributes["code.function.name"], attributes["code.line.number"]
+    assert place in [("block", 11), ("app", 35), ("app", 36)]
     assert attributes["code.file.path"] == str(tmp_path / "program.py")
 
 
