@@ -27,6 +27,7 @@ typedef struct lw_options {
     uint32_t stacks;       /* distinct stacks kept for one stall; 0: the default */
     lw_requests *requests; /* in flight in this process; borrowed, lives for ever */
     bool sample;           /* false: durations only, where the stack walk cannot be trusted */
+    bool causes;           /* false: it is not asked what the thread was doing */
     bool queue;            /* keep records in memory for lw_watchdog_take */
     lw_event *news;        /* set when records have come into the queue; borrowed, lives for ever */
 } lw_options;

@@ -91,6 +91,12 @@ void lw_slot_name(lw_slot *slot, uint32_t endpoint)
     atomic_store(&slot->endpoint, endpoint);
 }
 
+bool lw_slot_asks_name(const lw_slot *slot)
+{
+    return atomic_load_explicit(&slot->marked, memory_order_relaxed) &&
+           atomic_load_explicit(&slot->endpoint, memory_order_relaxed) == LW_NO_ENDPOINT;
+}
+
 uint64_t lw_slot_child_ns(const lw_slot *slot)
 {
     return atomic_load(&slot->child_ns);

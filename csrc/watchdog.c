@@ -127,6 +127,7 @@ static lw_look new_look(lw_watchdog *watchdog)
         .recorder = atomic_load(&watchdog->recorder),
         .requests = watchdog->options.requests,
         .quota = watchdog->quota,
+        .causes = watchdog->options.causes,
         .now = lw_clock_now(),
         .clearings = watchdog->clearings,
         .patrol_ns = watchdog->bell.patrol_ns,

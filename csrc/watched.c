@@ -172,8 +172,10 @@ static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *
 {
     uint32_t stack;
     uint64_t before = lw_clock_now();
-    lw_status status = lw_activity_sample(&watched->activity, look->sampler, look->quota, &watched->view,
-                                          &watched->chain, iteration->start_ns, &stack);
+    lw_status status = !look->causes
+                           ? lw_sampler_take(look->sampler, &watched->view, &watched->chain, &stack)
+                           : lw_activity_sample(&watched->activity, look->sampler, look->quota,
+                                                &watched->view, &watched->chain, iteration->start_ns, &stack);
     uint64_t after = lw_clock_now();
     if (!still_in(&watched->marks, iteration))
         return; /* it may show the poll, or the next iteration */
@@ -196,7 +198,8 @@ static void sample(lw_watched *watched, lw_look *look, lw_iteration *iteration)
     if (watched->stall.iteration != iteration->number) {
         record_finished(watched, look); /* it may have ended after we looked, and its samples belong to it */
         lw_stall_begin(&watched->stall, iteration->number);
-        lw_activity_begin(&watched->activity, watched->record.thread_number);
+        if (look->causes)
+            lw_activity_begin(&watched->activity, watched->record.thread_number);
         watched->culprit.request.number = 0;
         watched->culprit.charged_ns = iteration->start_ns;
     }

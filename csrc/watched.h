@@ -60,6 +60,7 @@ typedef struct lw_look {
     lw_recorder *recorder;
     lw_requests *requests;
     const lw_quota *quota; /* NULL: there is none */
+    bool causes;           /* whether to ask what the thread is doing */
     uint64_t now;
     uint64_t patrol_ns, suspect_ns, interval_ns;
     uint32_t clearings; /* how often the intern table has been cleared */

@@ -40,6 +40,22 @@ void lw_gil_decode(const void *bytes, lw_gil_state *out)
     out->collecting = flags[1] != 0;
 }
 
+bool lw_gil_reads_right(void)
+{
+    lw_gil_view view;
+    lw_piece pieces[LW_GIL_PIECES];
+    lw_gil_state state;
+    char bytes[LW_GIL_BYTES], *to = bytes;
+    lw_gil_view_take(&view);
+    lw_gil_pieces(&view, pieces);
+    for (size_t i = 0; i < LW_GIL_PIECES; i++) {
+        memcpy(to, (const void *)pieces[i].address, pieces[i].size);
+        to += pieces[i].size;
+    }
+    lw_gil_decode(bytes, &state);
+    return state.holder == (uintptr_t)PyThreadState_Get();
+}
+
 bool lw_gil_has(const lw_gil_view *view, uintptr_t address)
 {
     return address >= view->start && address < view->end;

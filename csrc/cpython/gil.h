@@ -26,6 +26,9 @@ enum { LW_GIL_PIECES = 3, LW_GIL_BYTES = 16 };
 void lw_gil_pieces(const lw_gil_view *view, lw_piece out[LW_GIL_PIECES]);
 void lw_gil_decode(const void *bytes, lw_gil_state *out);
 
+/* Whether what is read there says that the calling thread holds the GIL, as it must. */
+bool lw_gil_reads_right(void);
+
 /* Whether whoever waits at this address waits for the GIL. */
 bool lw_gil_has(const lw_gil_view *view, uintptr_t address);
 

@@ -28,6 +28,7 @@ static const kind kinds[] = {
 
 struct lw_quota {
     const kind *kind;
+    double cpus;
     lw_descriptor file; /* owned: cpu.stat */
 };
 
@@ -39,31 +40,48 @@ static bool read_text(int descriptor, char text[TEXT])
     return size > 0;
 }
 
-/* Whether the group has a limit: "max" and -1 mean none. */
-static bool is_limited(const kind *kind, const char *group)
+static bool read_file(const kind *kind, const char *group, const char *name, char text[TEXT])
 {
-    char path[2 * PATH], text[TEXT];
+    char path[2 * PATH];
 
-    snprintf(path, sizeof path, "%s%s/%s", kind->mount, group, kind->limit);
+    snprintf(path, sizeof path, "%s%s/%s", kind->mount, group, name);
     int descriptor = open(path, O_RDONLY | O_CLOEXEC);
     if (descriptor < 0) {
         return false;
     }
-    bool limited = read_text(descriptor, text) && strncmp(text, "max", 3) != 0 && text[0] != '-';
+    bool filled = read_text(descriptor, text);
     close(descriptor);
-    return limited;
+    return filled;
 }
 
-/* The group or the innermost one around it that has a limit; shortens `group`. */
-static bool find_limited(const kind *kind, char *group)
+/* How many CPUs the group may use; 0 without a limit, which reads as "max" or -1. Version 2 has the period behind it in
+   the same file, version 1 in a file of its own. */
+static double limit_of(const kind *kind, const char *group)
+{
+    char text[TEXT], *end;
+
+    if (!read_file(kind, group, kind->limit, text)) {
+        return 0;
+    }
+    double time = strtod(text, &end);
+    if (end == text || time <= 0) {
+        return 0;
+    }
+    double period = strtod(end, NULL);
+    if (period <= 0 && read_file(kind, group, "cpu.cfs_period_us", text)) {
+        period = strtod(text, NULL);
+    }
+    return period > 0 ? time / period : 0;
+}
+
+/* The group or the innermost one around it that has a limit: shortens `group`, and returns the limit, or 0. */
+static double find_limit(const kind *kind, char *group)
 {
     for (;;) {
-        if (is_limited(kind, group)) {
-            return true;
-        }
+        double cpus = limit_of(kind, group);
         char *slash = strrchr(group, '/');
-        if (slash == NULL) {
-            return false;
+        if (cpus > 0 || slash == NULL) {
+            return cpus;
         }
         *slash = '\0';
     }
@@ -74,7 +92,8 @@ static lw_quota *open_kind(const kind *kind, const char *name)
     char group[PATH], path[2 * PATH];
 
     snprintf(group, sizeof group, "%s", strcmp(name, "/") == 0 ? "" : name);
-    if (!find_limited(kind, group)) {
+    double cpus = find_limit(kind, group);
+    if (cpus <= 0) {
         return NULL;
     }
     snprintf(path, sizeof path, "%s%s/cpu.stat", kind->mount, group);
@@ -88,6 +107,7 @@ static lw_quota *open_kind(const kind *kind, const char *name)
         return NULL;
     }
     quota->kind = kind;
+    quota->cpus = cpus;
     return quota;
 }
 
@@ -136,6 +156,11 @@ void lw_quota_close(lw_quota *quota)
         lw_descriptor_close(&quota->file);
         free(quota);
     }
+}
+
+double lw_quota_cpus(const lw_quota *quota)
+{
+    return quota->cpus;
 }
 
 bool lw_quota_throttled(const lw_quota *quota, uint64_t *ns)

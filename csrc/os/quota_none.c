@@ -12,6 +12,12 @@ void lw_quota_close(lw_quota *quota)
     (void)quota;
 }
 
+double lw_quota_cpus(const lw_quota *quota)
+{
+    (void)quota;
+    return 0;
+}
+
 bool lw_quota_throttled(const lw_quota *quota, uint64_t *ns)
 {
     (void)quota, (void)ns;

@@ -45,6 +45,7 @@ cdef extern from "loop.h" nogil:
 cdef extern from "requests.h" nogil:
     enum:
         LW_ENDPOINTS_MOST
+        LW_NO_ENDPOINT
 
     ctypedef struct lw_requests:
         pass
@@ -58,6 +59,7 @@ cdef extern from "requests.h" nogil:
     lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
     uint32_t lw_endpoint(lw_requests *requests, const char *name, size_t size)
     void lw_slot_name(lw_slot *slot, uint32_t endpoint)
+    bint lw_slot_asks_name(const lw_slot *slot)
     uint64_t lw_slot_child_ns(const lw_slot *slot)
     bint lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings)
 
@@ -72,6 +74,37 @@ cdef extern from "request_clock.h" nogil:
     void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot, uint64_t now)
     void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, uint64_t now)
     uint64_t lw_request_own(const lw_request_clock *clock, uint64_t now)
+
+
+cdef extern from "os/task.h" nogil:
+    ctypedef struct lw_task:
+        pass
+
+    ctypedef enum lw_task_state:
+        LW_TASK_UNKNOWN
+
+    lw_status lw_task_open(lw_task **out, uint64_t number)
+    void lw_task_close(lw_task *task)
+    bint lw_task_cpu(const lw_task *task, uint64_t *ns)
+    lw_task_state lw_task_look(const lw_task *task, uintptr_t *address)
+    bint lw_task_run_delay(const lw_task *task, uint64_t *ns)
+
+
+cdef extern from "os/quota.h" nogil:
+    ctypedef struct lw_quota:
+        pass
+
+    lw_quota *lw_quota_open()
+    void lw_quota_close(lw_quota *quota)
+    double lw_quota_cpus(const lw_quota *quota)
+
+
+cdef extern from "os/thread.h" nogil:
+    uint64_t lw_thread_number()
+
+
+cdef extern from "cpython/gil.h":
+    bint lw_gil_reads_right()
 
 
 cdef extern from "poll_uv.h" nogil:
@@ -100,6 +133,7 @@ cdef extern from "loopwatch.h" nogil:
         uint32_t stacks
         lw_requests *requests
         bint sample
+        bint causes
         bint queue
         lw_event *news
 

@@ -27,6 +27,8 @@ cdef extern from "Python.h":
     PyThreadState *PyThreadState_Get()
     int PyContextVar_Get(object variable, PyObject *default, PyObject **value) except? -1
     void PyErr_Clear()
+    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **traceback)
+    void PyErr_Restore(PyObject *kind, PyObject *value, PyObject *traceback)
     void Py_DECREF(object)
 
 
@@ -93,7 +95,7 @@ def configure(options):
     """Say how to watch from the next attach on; None stops nothing, but attaches no further loop.
 
     `options`: a dict with `threshold_ns`, `interval_ns`, `directory` (bytes or None), `header` (bytes, JSON members
-    without braces), `part_bytes`, `parts`, `stacks` (0: the default), `sample`, `queue` and `way` (a name of a
+    without braces), `part_bytes`, `parts`, `stacks` (0: the default), `sample`, `causes`, `queue` and `way` (a name of a
     poll way, or None for the best that serves).
     """
     global _options
@@ -119,6 +121,7 @@ cdef int _start() except -1:
     options.stacks = _options["stacks"]
     options.requests = _table()
     options.sample = _options["sample"]
+    options.causes = _options["causes"]
     options.queue = _options["queue"]
     options.news = _news_event()
     _raise(lw_watchdog_start(&_watchdog, &options))
@@ -443,11 +446,17 @@ def self_test():
 
     `stacks`: the stack of this very thread, read as every sample reads it, is the one that `sys._getframe` shows, to
     the column. `callbacks`: running something in a context moves the thread's context version by two.
+    `gil`: it reads as held by this thread, as it is.
     `requests`: the request of this very context, read as the watchdog reads it, is the one that the variable holds.
     """
     if os.environ.get("LOOPWATCH_SELFTEST") == "fail":  # for tests of what happens then
         return {"stacks": "LOOPWATCH_SELFTEST=fail is set", "callbacks": ""}
-    return {"stacks": _test_stacks(sys._getframe()), "callbacks": _test_callbacks(), "requests": _test_requests()}
+    return {
+        "stacks": _test_stacks(sys._getframe()),
+        "callbacks": _test_callbacks(),
+        "gil": "" if lw_gil_reads_right() else "it does not read as held by this thread",
+        "requests": _test_requests(),
+    }
 
 
 cdef str _test_stacks(frame):
@@ -496,6 +505,33 @@ def poll_support():
     if _watchdog == NULL:
         lw_poll_slots_unhook()
     return ways
+
+
+def cause_support():
+    """What the system tells of a thread: `cpu`, the time that it has used; `state`, whether it waits; `run_delay`, how
+    long it has waited for a CPU."""
+    cdef lw_task *task = NULL
+    cdef uint64_t ns
+    cdef uintptr_t address
+    if lw_task_open(&task, lw_thread_number()) != LW_OK:
+        return {"cpu": False, "state": False, "run_delay": False}
+    support = {
+        "cpu": bool(lw_task_cpu(task, &ns)),
+        "state": lw_task_look(task, &address) != LW_TASK_UNKNOWN,
+        "run_delay": bool(lw_task_run_delay(task, &ns)),
+    }
+    lw_task_close(task)
+    return support
+
+
+def cpu_quota():
+    """How many CPUs the container of this process may use; None without a limit, or where it cannot be known."""
+    cdef lw_quota *quota = lw_quota_open()
+    if quota == NULL:
+        return None
+    cpus = lw_quota_cpus(quota)
+    lw_quota_close(quota)
+    return cpus
 
 
 include "_requests.pxi"

@@ -25,7 +25,10 @@ cdef lw_requests *_table() except NULL:
 
 cdef void _resumed(object whose) noexcept:
     cdef Request one = <Request>whose
-    lw_request_resumed(&one.clock, lw_loop_marks_here(), one.slot(), lw_clock_now())
+    cdef lw_slot *slot = one.slot()
+    if one.asks_name(slot):
+        one.find_name(False)
+    lw_request_resumed(&one.clock, lw_loop_marks_here(), slot, lw_clock_now())
 
 
 cdef void _suspended(object whose) noexcept:
@@ -62,14 +65,21 @@ cdef void _context_switched(void *context) noexcept:
 
 
 cdef class Request:
-    """One request in flight. Made by the middleware, on the thread that serves it."""
+    """One request in flight. Made by the middleware, on the thread that serves it.
+
+    `name_of(subject, over)` says what it is called, as `GET /items/{id}`, or None while that is not known; `over` when
+    it has ended. It is asked only when a stall refers to the request, which is rare: then at its next step, and at its
+    end.
+    """
 
     cdef lw_request_clock clock
     cdef lw_requests *table
-    cdef object token
+    cdef object token, subject, name_of
 
-    def __cinit__(self):
+    def __cinit__(self, subject=None, name_of=None):
         cdef lw_loop_marks *marks = lw_loop_marks_here()
+        self.subject = subject
+        self.name_of = name_of
         self.table = _table()
         self.clock.number = lw_request_begin(self.table, &self.clock.slot)
         if marks != NULL:
@@ -107,8 +117,28 @@ cdef class Request:
         if _timed_by_context:  # also where the watch has ended meanwhile: what was begun is taken back
             _switch_to(request.get(None) if lw_loop_marks_here() != NULL else None)
 
-    def name(self, str endpoint):
-        """Say what it is called, as `GET /items/{id}`."""
+    cdef bint asks_name(self, lw_slot *slot) noexcept:
+        """Whether it matters what it is called. Without a slot it cannot be marked, so the name is found beforehand."""
+        return self.clock.endpoint == LW_NO_ENDPOINT if slot == NULL else lw_slot_asks_name(slot)
+
+    cdef void find_name(self, bint over) noexcept:
+        """Ask for the name. Other people's code may be at fault: then it has none. Leaves the exception that is under
+        way, as there is one when a context is left by it."""
+        cdef PyObject *kind
+        cdef PyObject *value
+        cdef PyObject *traceback
+        if self.name_of is None:
+            return
+        PyErr_Fetch(&kind, &value, &traceback)
+        try:
+            name = self.name_of(self.subject, over)
+            if name is not None:
+                self.take_name(name)
+        except BaseException:
+            pass
+        PyErr_Restore(kind, value, traceback)
+
+    cdef int take_name(self, str endpoint) except -1:
         cdef lw_slot *slot = self.slot()
         cdef bytes text
         number = _endpoints.get(endpoint)
@@ -120,6 +150,7 @@ cdef class Request:
         self.clock.endpoint = number
         if slot != NULL:
             lw_slot_name(slot, number)
+        return 0
 
     def blocking_ns(self):
         """How long its own code, child tasks included, has held the loop so far."""
@@ -144,6 +175,9 @@ cdef class Request:
 
     def end(self):
         """It is over: its place in the table is free for another."""
+        if self.asks_name(self.slot()):
+            self.find_name(True)
+        self.subject = self.name_of = None
         lw_request_end(self.table, self.clock.number, self.clock.slot)
 
 

@@ -77,37 +77,20 @@ class LoopwatchMiddleware:
         known = scope.get(REQUEST)
         if known is not None:
             if self._adds_headers(scope):
-                send = self._telling(send, known)
+                send = self._telling(send, known, headers=True)
             return await self.app(scope, receive, send)
         if not self._serving:
             self._serving = True
             _core.phase("serving")
-        scope[REQUEST] = request = _core.Request()
+        scope[REQUEST] = request = _core.Request(scope, _name_of)
         headers = self._adds_headers(scope)
-        named = False
-
-        def sending(message: Message) -> Awaitable[None]:
-            """The server's own `send`, but for the start of the response: by then the route is known."""
-            nonlocal named
-            kind = message.get("type")
-            if kind == "http.response.start" or kind == "websocket.accept":
-                if not named and (endpoint := endpoint_of(scope)):
-                    request.name(endpoint)
-                    named = True
-                if responding is not None:
-                    with contextlib.suppress(Exception):
-                        responding(request)
-                if headers:
-                    message = self._told(message, request)
-            return send(message)
-
+        if headers or responding is not None:
+            send = self._telling(send, request, headers=headers)
         request.enter()
         try:
-            return await _core.drive(self.app(scope, receive, sending), request)
+            return await _core.drive(self.app(scope, receive, send), request)
         finally:
             request.leave()
-            if not named:
-                request.name(endpoint_of(scope) or unmatched(scope))
             request.end()
 
     def _adds_headers(self, scope: Scope) -> bool:
@@ -116,11 +99,17 @@ class LoopwatchMiddleware:
         scope[HEADERS] = True
         return True
 
-    def _telling(self, send: Send, request: _core.Request) -> Send:
-        """A `send` that adds the headers, where another middleware has the rest of the request."""
+    def _telling(self, send: Send, request: _core.Request, *, headers: bool) -> Send:
+        """A `send` that tells of the start of the response whoever is to know, in its headers first of all."""
 
         def sending(message: Message) -> Awaitable[None]:
-            return send(self._told(message, request) if message.get("type") == "http.response.start" else message)
+            kind = message.get("type")
+            if responding is not None and kind in ("http.response.start", "websocket.accept"):
+                with contextlib.suppress(Exception):
+                    responding(request)
+            if headers and kind == "http.response.start":
+                message = self._told(message, request)
+            return send(message)
 
         return sending
 
@@ -156,6 +145,10 @@ class LoopwatchMiddleware:
 
         _core.phase("startup")
         return await self.app(scope, receiving, sending)
+
+
+def _name_of(scope: Scope, over: bool) -> str | None:
+    return endpoint_of(scope) or (unmatched(scope) if over else None)
 
 
 def _described(location: str) -> bytes:

@@ -95,18 +95,22 @@ def _sanic_template(request: Any) -> str | None:
 async def _tracked(handling: Any, request: Any, template_of: Callable[[Any], str | None]) -> Any:
     """Handle a request of a framework that is no ASGI app."""
     _core.phase("serving")
-    tracked = _core.Request()
+    tracked = _core.Request(request, functools.partial(_name_of, template_of))
     tracked.enter()
     try:
         return await _core.drive(handling, tracked)
     finally:
         tracked.leave()
-        with contextlib.suppress(Exception):
-            template = template_of(request)
-            upgrade = request.headers.get("upgrade", "").lower() == "websocket"
-            method = "WS" if upgrade else known_method(request.method)
-            tracked.name(f"{method} {UNMATCHED}" if template is None else name_of(method, template))
         tracked.end()
+
+
+def _name_of(template_of: Callable[[Any], str | None], request: Any, over: bool) -> str | None:
+    template = template_of(request)
+    upgrade = request.headers.get("upgrade", "").lower() == "websocket"
+    method = "WS" if upgrade else known_method(request.method)
+    if template is not None:
+        return name_of(method, template)
+    return f"{method} {UNMATCHED}" if over else None
 
 
 HOOKS: dict[str, Callable[[ModuleType], None]] = {

@@ -8,7 +8,7 @@ import site
 import sys
 from collections.abc import Sequence
 
-from loopwatch import __version__
+from loopwatch import __version__, _core
 
 
 def header_members(threshold: float, interval: float, problems: dict[str, str], app: Sequence[str] = ()) -> bytes:
@@ -28,6 +28,7 @@ def header_members(threshold: float, interval: float, problems: dict[str, str], 
         "paths": code_paths(),
         "app": list(app),
         "stacks": "stacks" not in problems,
+        "cpu_quota": _core.cpu_quota(),
         "notes": [f"{name}: {reason}" for name, reason in problems.items()],
     }
     return json.dumps(members)[1:-1].encode()

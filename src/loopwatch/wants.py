@@ -105,6 +105,7 @@ def _restart() -> None:
             "parts": PARTS,
             "stacks": settings.stacks,
             "sample": "stacks" not in problems,
+            "causes": "gil" not in problems,
             "queue": tell,
             "way": way if way in _WAYS else None,
         }

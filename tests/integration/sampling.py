@@ -33,6 +33,7 @@ OPTIONS: _core.Options = {
     "parts": 2,
     "stacks": 1 << 20,
     "sample": True,
+    "causes": False,
     "queue": True,
     "way": None,
 }

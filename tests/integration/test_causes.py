@@ -4,6 +4,7 @@ machine starves a program now and then."""
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -217,3 +218,94 @@ run(main())
     single, pile = [stall for stall in stalls_of(tmp_path) if stall["end"] - stall["start"] > 90e6]
     assert single["longest"] > 0.8 * (single["end"] - single["start"])
     assert pile["longest"] < 0.5 * (pile["end"] - pile["start"])
+
+
+STARVING = """
+import subprocess
+
+async def main():
+    await asyncio.sleep(0.005)
+    core = min(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {core})
+    others = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(3)]
+    time.sleep(0.3)
+    try:
+        for _ in range(3):
+            await asyncio.sleep(0.005)
+            total = 0
+            for number in range(2_000_000):
+                total = (total * 31 + number) % 1_000_003
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+loopwatch.start(record="rec")
+run(main())
+"""
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_busy_machine(tmp_path: Path, loop: str) -> None:
+    """Three others on the same core: most of the time it is not the code's fault."""
+    run_program(tmp_path, "import os\n" + STARVING, loop)
+    stalls = [stall for stall in stalls_of(tmp_path) if stall["end"] - stall["start"] > 200e6]
+    busy = [stall for stall in stalls if max(stall["causes"], key=stall["causes"].get) != "blocked"]
+    causes = causes_of(busy)
+    assert busy and causes.most_common(1)[0][0] == "starved", causes
+    assert sum(stall["run_delay"] for stall in busy) > 0.5 * causes["starved"]
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_quota(tmp_path: Path, loop: str) -> None:
+    """A container that may use a fifth of a CPU, and uses it up."""
+    group = quota_group()
+    try:
+        run_program(
+            tmp_path,
+            PRELUDE
+            + f"""
+async def main():
+    await asyncio.sleep(0.005)
+    for _ in range(4):
+        python()
+        await asyncio.sleep(0.005)
+
+with open({str(group / "cgroup.procs")!r}, "w") as file:
+    file.write(str(os.getpid()))
+loopwatch.start(record="rec")
+run(main())
+""",
+            loop,
+        )
+        stalls = stalls_of(tmp_path)
+        causes = causes_of(stalls)
+        assert causes.most_common(1)[0][0] == "starved", causes
+        assert sum(stall["throttled"] for stall in stalls) > 50e6
+        (recording,) = (tmp_path / "rec").glob("*.jsonl")
+        with recording.open() as lines:
+            assert json.loads(next(lines))["cpu_quota"] == 0.2
+    finally:
+        group.rmdir()
+
+
+def quota_group() -> Path:
+    """A control group of its own with a quota; without the right to make one the test is skipped."""
+    for base, settings in (
+        ("/sys/fs/cgroup", {"cpu.max": "20000 100000"}),
+        ("/sys/fs/cgroup/cpu", {"cpu.cfs_period_us": "100000", "cpu.cfs_quota_us": "20000"}),
+    ):
+        group = Path(base, f"loopwatch-test-{os.getpid()}")
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            for name, value in settings.items():
+                with group.joinpath(name).open("r+") as file:  # there already, or this is no control group
+                    file.write(value)
+        except OSError:
+            group.rmdir()
+            continue
+        return group
+    pytest.skip("no right to make a control group with a CPU quota here")

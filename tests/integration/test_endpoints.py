@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -32,14 +33,21 @@ def named(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
 
     class Named:
-        def __init__(self) -> None:
+        """Asks for the name at the end, as is done for a request that a stall refers to."""
+
+        def __init__(self, subject: Any, name_of: Callable[[Any, bool], str | None]) -> None:
             self._request = _Request()
+            self._name = functools.partial(name_of, subject)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(self._request, name)
 
-        def name(self, endpoint: str) -> None:
-            names.append(endpoint)
+        def end(self) -> None:
+            before, name = self._name(False), self._name(True)
+            assert name is not None
+            assert before in (None, name)
+            names.append(name)
+            self._request.end()
 
     monkeypatch.setattr(_core, "Request", Named)
     monkeypatch.setattr(_core, "drive", lambda awaitable, request: awaitable)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import re
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -133,6 +132,8 @@ class TestHeaders:
 
     async def test_location(self, monkeypatch: pytest.MonkeyPatch) -> None:
         class Located:
+            def __init__(self, *_: Any) -> None: ...
+
             number = 1
 
             def frames(self) -> list[tuple[str, str, int]]:
@@ -146,7 +147,6 @@ class TestHeaders:
             def enter(self) -> None: ...
             def leave(self) -> None: ...
             def end(self) -> None: ...
-            def name(self, endpoint: str) -> None: ...
 
         monkeypatch.setattr(_core, "Request", Located)
         monkeypatch.setattr(_core, "drive", lambda awaitable, request: awaitable)
@@ -211,8 +211,10 @@ class TestTwice:
     async def test_one_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
         made: list[_core.Request] = []
 
-        def make(real: Callable[[], _core.Request] = _core.Request) -> _core.Request:
-            made.append(real())
+        real = _core.Request
+
+        def make(*arguments: Any) -> _core.Request:
+            made.append(real(*arguments))
             return made[-1]
 
         monkeypatch.setattr(_core, "Request", make)

@@ -8,6 +8,7 @@ COMMANDS = {
     # name: (module with a function `command`, what it does)
     "run": ("loopwatch.cli.run", "Run a program with every event loop in it watched."),
     "report": ("loopwatch.cli.report", "Show which lines stalled the loop."),
+    "diff": ("loopwatch.cli.diff", "Show what changed between two recordings."),
     "doctor": ("loopwatch.cli.doctor", "Show what this machine and interpreter allow."),
 }
 

@@ -40,7 +40,12 @@ _POLLS = {
     "context": ("its contexts alone", "durations are only as exact as the samples"),
 }
 # What is lost where a check of the self-test does not pass.
-_LOST = {"stacks": "no stacks, so no lines", "callbacks": "callbacks cannot be counted"}
+_LOST = {
+    "stacks": "no stacks, so no lines",
+    "callbacks": "callbacks cannot be counted",
+    "gil": "no causes",
+    "requests": "stalls in child tasks are put to no request",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,8 @@ def findings() -> Iterator[Finding]:
     if extension.verdict == "ok":
         yield from _self_test()
         yield from _polls()
+        yield _causes()
+        yield _quota()
         yield _bootstrap()
     if sys.platform == "linux":
         yield _descriptors()
@@ -109,6 +116,31 @@ def _polls() -> Iterator[Finding]:
     for kind, way in _core.poll_support().items():
         place, consequence = _POLLS.get(way, (way, ""))
         yield Finding(kind, "less" if consequence else "ok", f"its poll is seen at {place}", consequence)
+
+
+def _causes() -> Finding:
+    from loopwatch import _core
+
+    support = _core.cause_support()
+    if not support["cpu"]:
+        return Finding("causes", "less", "threads do not tell their CPU time", "no causes")
+    if not support["state"]:
+        text = "threads tell their CPU time, not what they wait for"
+        return Finding("causes", "less", text, "`gil` and `starved` read as `blocked`")
+    if not support["run_delay"]:
+        text = "threads do not tell how long they have waited for a CPU"
+        return Finding("causes", "less", text, "`starved` may read as `blocked`")
+    return Finding("causes", "ok", "all six can be told apart")
+
+
+def _quota() -> Finding:
+    from loopwatch import _core
+
+    cpus = _core.cpu_quota()
+    if cpus is None:
+        return Finding("CPU quota", "ok", f"none, {os.cpu_count()} CPUs")
+    throttled = "the loop stands still when it is used up: such stalls are `starved`"
+    return Finding("CPU quota", "ok" if cpus >= 1 else "less", f"{cpus:g} CPUs", throttled if cpus < 1 else "")
 
 
 def _bootstrap() -> Finding:
