@@ -15,11 +15,13 @@ from typing import Literal
 
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
+from loopwatch.analysis.roles import Role, roles
 from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable, counts
 from loopwatch.errors import RecordingError
 from loopwatch.model import CAUSES, Cause, Loop, Phase, Process, Stall, State, Unwatched
 from loopwatch.recording import ProcessFiles, Recording, read_process
+from loopwatch.recording.files import starters
 
 MOST_STALLS = 100_000
 
@@ -57,7 +59,7 @@ class WatchedProcess:
 
     process: Process
     running: bool
-    child: bool  # its parent is watched as well
+    role: Role
     loops: tuple[Loop, ...]
 
 
@@ -184,6 +186,7 @@ class _Reader:
         now = self.clock()
         started = min((process.started for process, _, _ in self.processes), default=now)
         last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
+        all_roles = roles([process for process, _, _ in self.processes], starters(paths))
         sites, places = self.sites.finish()
         stalls = sorted((stall for _, _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
         total = self.total
@@ -196,8 +199,8 @@ class _Reader:
             threshold=first.threshold,
             interval=first.interval,
             processes=tuple(
-                WatchedProcess(process, running, process.parent_pid in pids, loops)
-                for process, running, loops in self.processes
+                WatchedProcess(process, running, role, loops)
+                for (process, running, loops), role in zip(self.processes, all_roles, strict=True)
             ),
             unwatched=unwatched,
             totals=Totals(
