@@ -19,12 +19,14 @@ from typing import Literal, TypeAlias
 
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
+from loopwatch.analysis.roles import Role, roles
 from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable, counts
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
 from loopwatch.model import CAUSES, Cause, Loop, Phase, Process, Stall, State, Unwatched
 from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
+from loopwatch.recording.files import starters
 
 MOST_STALLS = 100_000
 PARALLEL = 48 << 20  # bytes; less is read before other processes have started
@@ -63,7 +65,7 @@ class WatchedProcess:
 
     process: Process
     running: bool
-    child: bool  # its parent is watched as well
+    role: Role
     loops: tuple[Loop, ...]
 
 
@@ -260,6 +262,7 @@ class Reader:
         now = self.clock()
         started = min((process.started for process, _, _ in self.processes), default=now)
         last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
+        all_roles = roles([process for process, _, _ in self.processes], starters(paths))
         sites, places = self.sites.finish()
         # Copies: what a reader has taken may be asked for again when it has taken more.
         stalls = sorted((copy(stall) for _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
@@ -275,8 +278,8 @@ class Reader:
             threshold=first.threshold,
             interval=first.interval,
             processes=tuple(
-                WatchedProcess(process, running, process.parent_pid in pids, loops)
-                for process, running, loops in self.processes
+                WatchedProcess(process, running, role, loops)
+                for (process, running, loops), role in zip(self.processes, all_roles, strict=True)
             ),
             unwatched=unwatched,
             totals=Totals(
