@@ -74,6 +74,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # from here on who opens the address waits, however long the start takes
     except OSError as error:
         listener.close()
         hint = "take another one: --port 0"
