@@ -60,6 +60,10 @@ int lw_watchdog_trouble(const lw_watchdog *watchdog);
 /* Records from the queue, whole lines; 0 when there are none. Any thread, also after stop. */
 size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size);
 
+/* The figures of all loops up to now, those included that have stopped and are remembered: `summary` records, as many
+   as fit. Returns the bytes used. Any thread. */
+size_t lw_watchdog_sum_up(lw_watchdog *watchdog, char *into, size_t size);
+
 /* The frames of a stack (lw_slot_stack), innermost first, each as file, function and line, with a 0 behind each of the
    three; as many as fit. Returns the bytes used, 0 when the stack is not known any more. Any thread. */
 size_t lw_watchdog_stack(lw_watchdog *watchdog, uint32_t stack, uint32_t clearings, char *into, size_t size);

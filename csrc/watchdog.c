@@ -15,6 +15,7 @@
 #include "loopwatch.h"
 #include "os/event.h"
 #include "os/thread.h"
+#include "records.h"
 #include "watched.h"
 
 enum {
@@ -361,6 +362,27 @@ size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size)
 {
     lw_recorder *recorder = atomic_load(&watchdog->recorder);
     return recorder == NULL ? 0 : lw_recorder_take(recorder, into, size);
+}
+
+size_t lw_watchdog_sum_up(lw_watchdog *watchdog, char *into, size_t size)
+{
+    size_t used = 0;
+    lw_json json;
+    lw_json_open(&json, size);
+    lw_mutex_lock(watchdog->lock);
+    uint64_t now = lw_clock_now();
+    for (const lw_watched *loop = watchdog->loops; loop != NULL; loop = loop->next) {
+        lw_summary_record summary = lw_watched_summary(loop, now);
+        lw_record_summary(&json, &summary);
+        if (json.full)
+            break;
+        used = json.size;
+    }
+    lw_mutex_unlock(watchdog->lock);
+    if (used != 0)
+        memcpy(into, json.bytes, used);
+    lw_json_close(&json);
+    return used;
 }
 
 /* ---- loops ---- */

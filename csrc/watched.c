@@ -85,11 +85,11 @@ static void record_running(lw_watched *watched, lw_look *look, lw_iteration *ite
     lw_recorder_open(look->recorder, &watched->record, &record);
 }
 
-static void record_summary(lw_watched *watched, lw_look *look)
+lw_summary_record lw_watched_summary(const lw_watched *watched, uint64_t now)
 {
     const lw_loop_counters *counters = &watched->marks.counters;
     lw_iteration current;
-    uint64_t until = watched->attached ? look->now : watched->detached_ns;
+    uint64_t until = watched->attached ? now : watched->detached_ns;
     lw_summary_record summary = {
         .loop = watched->record.loop,
         .at_ns = until,
@@ -109,10 +109,16 @@ static void record_summary(lw_watched *watched, lw_look *look)
         .requests = load(&watched->marks.requests),
         .requests_untracked = load(&watched->marks.requests_untracked),
     };
-    if (watched->attached && current_iteration(&watched->marks, &current) && look->now > current.start_ns)
-        summary.busy_ns += look->now - current.start_ns;
+    if (watched->attached && current_iteration(&watched->marks, &current) && now > current.start_ns)
+        summary.busy_ns += now - current.start_ns;
     for (unsigned i = 0; i < LW_LOOP_HISTOGRAM; i++)
         summary.histogram[i] = load(&counters->histogram[i]);
+    return summary;
+}
+
+static void record_summary(lw_watched *watched, lw_look *look)
+{
+    lw_summary_record summary = lw_watched_summary(watched, look->now);
     lw_recorder_summary(look->recorder, &watched->record, &summary);
 }
 

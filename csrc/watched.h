@@ -74,6 +74,9 @@ uint64_t lw_watched_look(lw_watched *watched, lw_look *look);
 /* Write the last word on a loop whose thread has gone, or on all of them at the end. Likewise. */
 void lw_watched_settle(lw_watched *watched, lw_look *look);
 
+/* Its figures up to now. Any thread, locked. */
+lw_summary_record lw_watched_summary(const lw_watched *watched, uint64_t now);
+
 /* The intern table was cleared. Likewise. */
 void lw_watched_forget_stacks(lw_watched *watched);
 

@@ -43,8 +43,9 @@ def main() -> int:
 
 
 def _picture(browser: Browser, address: str, scheme: str) -> None:
-    size = {"width": WIDTH, "height": HEIGHT}
-    context = browser.new_context(viewport=size, color_scheme="dark" if scheme == "dark" else "light")
+    context = browser.new_context(
+        viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="dark" if scheme == "dark" else "light"
+    )
     page = context.new_page()
     page.goto(address)
     page.wait_for_selector("#graph g.frame")

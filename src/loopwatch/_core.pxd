@@ -155,6 +155,7 @@ cdef extern from "loopwatch.h" nogil:
     void lw_watchdog_release(lw_watchdog *watchdog)
     int lw_watchdog_trouble(const lw_watchdog *watchdog)
     size_t lw_watchdog_stack(lw_watchdog *watchdog, uint32_t stack, uint32_t clearings, char *into, size_t size)
+    size_t lw_watchdog_sum_up(lw_watchdog *watchdog, char *into, size_t size)
     size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size)
     void lw_watchdog_forget()
 

@@ -403,6 +403,23 @@ def take():
         free(lines)
 
 
+def summaries():
+    """`summary` records of the loops, up to now, whole lines as bytes."""
+    _notice_fork()
+    if _watchdog == NULL:
+        return b""
+    cdef char *lines = <char *>malloc(TAKE_BYTES)
+    cdef size_t size
+    if lines == NULL:
+        raise MemoryError
+    try:
+        with nogil:
+            size = lw_watchdog_sum_up(_watchdog, lines, TAKE_BYTES)
+        return PyBytes_FromStringAndSize(lines, size)
+    finally:
+        free(lines)
+
+
 def allow(bint begin):
     """Enter (True) or leave (False) a block whose stalls are accepted. No effect where no loop is watched."""
     cdef lw_loop_marks *marks = lw_loop_marks_here()

@@ -6,6 +6,7 @@ every cancellation passes through as it is. `docs/headers.md` says what the head
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import os
 import re
@@ -28,6 +29,9 @@ REQUEST = "loopwatch.request"
 """Key of the scope: the `_core.Request`, so that a second middleware further in knows that there is one."""
 HEADERS = "loopwatch.headers"
 """Key of the scope: one of the middlewares adds the headers."""
+
+responding: Callable[[_core.Request], None] | None = None
+"""To be called when the response of a request starts, on the loop's thread; set by `metrics.otel`."""
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]*")  # of RFC 9110: what a header's name may consist of
 
@@ -57,6 +61,8 @@ class LoopwatchMiddleware:
         self._blocking_name = f"{header_prefix}Blocking-Time-Ms".lower().encode("ascii")
         self._delay_name = f"{header_prefix}Loop-Delay-Ms".lower().encode("ascii")
         patterns = [exclude] if isinstance(exclude, str) else list(exclude)
+        if os.environ.get("LOOPWATCH") == "0":
+            patterns = ["*"]
         self._excluded = re.compile("|".join(map(fnmatch.translate, patterns))).match if patterns else None
         hook_imported()  # without `loopwatch run` nobody else has
         self._serving = False  # a phase has been announced that requests come after
@@ -71,14 +77,15 @@ class LoopwatchMiddleware:
         known = scope.get(REQUEST)
         if known is not None:
             if self._adds_headers(scope):
-                send = self._telling(send, known)
+                send = self._telling(send, known, headers=True)
             return await self.app(scope, receive, send)
         if not self._serving:
             self._serving = True
             _core.phase("serving")
         scope[REQUEST] = request = _core.Request(scope, _name_of)
-        if self._adds_headers(scope):
-            send = self._telling(send, request)
+        headers = self._adds_headers(scope)
+        if headers or responding is not None:
+            send = self._telling(send, request, headers=headers)
         request.enter()
         try:
             return await _core.drive(self.app(scope, receive, send), request)
@@ -92,11 +99,17 @@ class LoopwatchMiddleware:
         scope[HEADERS] = True
         return True
 
-    def _telling(self, send: Send, request: _core.Request) -> Send:
-        """A `send` that adds the headers, where another middleware has the rest of the request."""
+    def _telling(self, send: Send, request: _core.Request, *, headers: bool) -> Send:
+        """A `send` that tells of the start of the response whoever is to know, in its headers first of all."""
 
         def sending(message: Message) -> Awaitable[None]:
-            return send(self._told(message, request) if message.get("type") == "http.response.start" else message)
+            kind = message.get("type")
+            if responding is not None and kind in ("http.response.start", "websocket.accept"):
+                with contextlib.suppress(Exception):
+                    responding(request)
+            if headers and kind == "http.response.start":
+                message = self._told(message, request)
+            return send(message)
 
         return sending
 

@@ -21,18 +21,21 @@ _SETTLE = 1.0  # seconds without a record after which nothing more is awaited on
 
 @dataclass(eq=False, frozen=True, slots=True)
 class Listener:
-    """Somebody to be told of every stall. `inherited`: those of forked children too, in the child."""
+    """Somebody to be told of every stall. `inherited`: those of forked children too, in the child. `refresh` is called
+    when records of any kind have come."""
 
     tell: Callable[[Stall], None]
     inherited: bool = False
+    refresh: Callable[[], None] | None = None
 
 
 class Caller:
     """The thread. `read(flush)` passes the records on that have come, by way of `put`, and returns whether more is
-    awaited on the stalls in them; with `flush`, nothing is."""
+    awaited on the stalls in them; with `flush`, nothing is. `refresh` is called after that."""
 
-    def __init__(self, read: Callable[[bool], bool]) -> None:
+    def __init__(self, read: Callable[[bool], bool], refresh: Callable[[], None]) -> None:
         self._read = read
+        self._refresh = refresh
         self._told: deque[tuple[Listener, Stall] | threading.Event] = deque()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
@@ -63,6 +66,7 @@ class Caller:
             closing = self._closing
             awaited = self._read(quiet)
             some = self._tell()
+            _ignoring(self._refresh)
             if closing:
                 _core.wake()  # what woke us may have been meant for the one that came after us
                 return
@@ -78,8 +82,13 @@ class Caller:
                 one.set()
                 continue
             listener, stall = one
-            try:
-                listener.tell(stall)
-            except Exception:
-                sys.excepthook(*sys.exc_info())
+            _ignoring(listener.tell, stall)
         return some
+
+
+def _ignoring(function: Callable[..., None], *arguments: object) -> None:
+    """What it raises is printed."""
+    try:
+        function(*arguments)
+    except Exception:
+        sys.excepthook(*sys.exc_info())

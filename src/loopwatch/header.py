@@ -6,14 +6,15 @@ import json
 import os
 import site
 import sys
+from collections.abc import Sequence
 
 from loopwatch import __version__, _core
 
 
-def header_members(threshold: float, interval: float, problems: dict[str, str]) -> bytes:
+def header_members(threshold: float, interval: float, problems: dict[str, str], app: Sequence[str] = ()) -> bytes:
     """JSON members, without braces, for the header record (docs/recording.md). Durations in seconds.
 
-    `problems`: check name -> what is wrong, as the self-test says.
+    `problems`: check name -> what is wrong, as the self-test says. `app`: installed packages that are own code.
     """
     members = {
         "loopwatch": __version__,
@@ -25,6 +26,7 @@ def header_members(threshold: float, interval: float, problems: dict[str, str]) 
         "threshold_ns": round(threshold * 1e9),
         "interval_ns": round(interval * 1e9),
         "paths": code_paths(),
+        "app": list(app),
         "stacks": "stacks" not in problems,
         "cpu_quota": _core.cpu_quota(),
         "notes": [f"{name}: {reason}" for name, reason in problems.items()],

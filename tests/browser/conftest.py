@@ -7,8 +7,12 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    pass
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -25,7 +29,7 @@ def chromium() -> str | None:
 class Tab:
     """A page, with what it has said on its console and what it has asked the network for."""
 
-    page: playwright.Page
+    page: Page
     console: list[str] = field(default_factory=list)
     requests: list[str] = field(default_factory=list)
 
@@ -43,7 +47,7 @@ class Tab:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[playwright.Browser]:
+def browser() -> Iterator[Browser]:
     """One browser for all tests."""
     program = chromium()
     if program is None:
@@ -56,7 +60,7 @@ def browser() -> Iterator[playwright.Browser]:
 
 
 @pytest.fixture
-def tab(browser: playwright.Browser) -> Iterator[Tab]:
+def tab(browser: Browser) -> Iterator[Tab]:
     """A page of its own, of the size of a small laptop."""
     context = browser.new_context(viewport={"width": 1280, "height": 800})
     yield Tab(context.new_page())
@@ -64,7 +68,7 @@ def tab(browser: playwright.Browser) -> Iterator[Tab]:
 
 
 @pytest.fixture
-def narrow(browser: playwright.Browser) -> Iterator[Tab]:
+def narrow(browser: Browser) -> Iterator[Tab]:
     """A page on a small telephone, in the dark."""
     context = browser.new_context(viewport={"width": 320, "height": 640}, color_scheme="dark")
     yield Tab(context.new_page())

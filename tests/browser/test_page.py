@@ -272,7 +272,12 @@ def test_texts_stay_texts(tab: Tab, tmp_path: Path) -> None:
     builder.write(folder / ".loopwatch/20261122T140000Z-4711")
     run = load(find_recordings([folder]))
     dialogs: list[str] = []
-    tab.page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+
+    def note(dialog: Any) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    tab.page.on("dialog", note)
     path = tmp_path / "report.html"
     tab.open(write(run, path))
     assert path.read_text(encoding="utf-8").count("</script>") == 7  # the data and six scripts

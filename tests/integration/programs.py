@@ -1,4 +1,4 @@
-"""Programs whose route `/block/{name}` blocks for 40 ms on a line of its own, one for each framework."""
+"""Programs whose route `/block/{name}` blocks for 100 ms on a line of its own, one for each framework."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 
 def block():
-    time.sleep(0.04)
+    time.sleep(0.1)
 
 def load():
     time.sleep(0.05)
@@ -35,7 +35,7 @@ import time
 from quart import Quart
 
 def block():
-    time.sleep(0.04)
+    time.sleep(0.1)
 
 app = Quart(__name__)
 
@@ -54,7 +54,7 @@ import sys, time
 from aiohttp import web
 
 def block():
-    time.sleep(0.04)
+    time.sleep(0.1)
 
 async def blocking(request):
     block()
@@ -74,7 +74,7 @@ import sys, time
 from sanic import Sanic, text
 
 def block():
-    time.sleep(0.04)
+    time.sleep(0.1)
 
 app = Sanic("app")
 

@@ -63,6 +63,12 @@ class TestSame:
         assert found.outcome == expected.outcome
 
 
+async def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOOPWATCH", "0")
+    expected = await exchange(plain, http(), *INCOMING)
+    assert (await exchange(LoopwatchMiddleware(plain), http(), *INCOMING)).outcome == expected.outcome
+
+
 def test_is_what_servers_look_for() -> None:
     middleware = LoopwatchMiddleware(plain)
     assert inspect.iscoroutinefunction(middleware.__call__)

@@ -40,7 +40,7 @@ def run_program(
     done = subprocess.run(
         [sys.executable, str(program)],
         cwd=folder,
-        env={**os.environ, **environment},
+        env={**os.environ, "LOOPWATCH_LOG": "0", **environment},
         capture_output=True,
         text=True,
         timeout=60,

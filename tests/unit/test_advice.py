@@ -210,6 +210,22 @@ def test_a_plain_function_that_nobody_async_calls_has_no_changed_line(tmp_path: 
     assert advice and advice.slug == "sleep" and advice.change is None
 
 
+def test_a_module_that_is_imported_late(tmp_path: Path) -> None:
+    app = underlined(tmp_path / "app.py", "async def route():\n    «import late»\n", "route")
+    late = underlined(tmp_path / "late.py", "TABLE = «[]»\n", "<module>")
+    advice = Advisor(Source()).advice(site_of("python", app, frame_of("lib:<frozen importlib._bootstrap>:_load"), late))
+    assert advice and advice.slug == "import"
+    advice = Advisor(Source()).advice(site_of("python", app, late))
+    assert advice and advice.slug == "python"
+
+
+def test_what_is_entered(tmp_path: Path) -> None:
+    """Up to Python 3.12 the compiler notes the whole statement for it."""
+    source = "import threading\nLOCK = threading.Lock()\nasync def handler():\n    «with LOCK: pass»\n"
+    advice = advise(tmp_path, source, "blocked")
+    assert advice and advice.slug == "lock"
+
+
 def test_a_database_connection_does_not_change_its_thread(tmp_path: Path) -> None:
     source = "import sqlite3\ndb = sqlite3.connect('a')\nasync def handler():\n    «db.execute('b')»\n"
     advice = advise(tmp_path, source, "released")

@@ -276,3 +276,21 @@ def test_causes_by_name(project: Path) -> None:
     found = json.loads(result.stdout)
     assert {stall["cause"] for stall in found["stalls"]} == {"gil"}
     assert error("report", "--cause", "magic").startswith("invalid value for '--cause'")
+
+
+def test_diff(project: Path) -> None:
+    result = run("diff", ".", ".")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert "4 sites stayed much the same." in result.stdout
+    assert json.loads(run("diff", ".", ".", "-f", "json").stdout)["schema"] == "loopwatch-diff/1"
+    assert run("diff", ".", ".", "-o", "a.txt").stdout == ""
+    assert "stayed" in (project / "a.txt").read_text(encoding="utf-8")
+
+
+def test_diff_of_nonsense(project: Path) -> None:
+    assert error("diff", ".", "nowhere").startswith("there is no recording at nowhere; ")
+    assert error("diff", ".").startswith("missing argument 'AFTER'")
+    (project / "empty").mkdir()
+    assert error("diff", "empty", ".").startswith("there is no recording in empty; ")
+    (project / "text.jsonl").write_text("hello\n")
+    assert "text.jsonl is not a loopwatch recording; " in error("diff", "text.jsonl", ".")

@@ -22,7 +22,7 @@ from loopwatch.analysis.origins import Origins
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
 from loopwatch.analysis.syntax import Module, Modules
-from loopwatch.model import Frame
+from loopwatch.model import Frame, Stack
 
 # What the thread was doing, as far as that decides on the mend; `held` and `released` are `native`.
 State = Literal["python", "held", "released", "blocked", "gil", "gc", "starved", "throttled"]
@@ -134,7 +134,7 @@ class Advisor:
         if site.stack is None:
             return
         place = site.stack.place
-        for frame in (place, *below(site.stack)):
+        for frame in (*_importing(site.stack), place, *below(site.stack)):
             if frame.kind != "app":
                 yield f"{short(frame, self._cwd)}:{frame.function}"
 
@@ -168,6 +168,13 @@ class Advisor:
         if module not in self._origins:
             self._origins[module] = Origins(module)
         return self._origins[module]
+
+
+def _importing(stack: Stack) -> tuple[Frame, ...]:
+    """What runs the module that is the stack's place: a module's own code runs because it is imported."""
+    frames = stack.frames
+    at = next((at for at, frame in enumerate(frames) if frame is stack.place), 0)
+    return frames[at - 1 : at] if at and stack.place.function == "<module>" else ()
 
 
 def _own_frames(site: Site) -> Iterator[Frame]:

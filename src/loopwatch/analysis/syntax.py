@@ -32,6 +32,11 @@ class Module:
                 for span in _spans(node):
                     if not isinstance(self._spans.get(span), ast.Call):
                         self._spans[span] = node
+            if isinstance(node, ast.With | ast.AsyncWith) and len(node.items) == 1:
+                # Up to 3.12, entering and leaving stand at the whole statement.
+                self._spans[node.lineno, node.col_offset, node.end_lineno or 0, node.end_col_offset or 0] = node.items[
+                    0
+                ].context_expr
 
     def expression(self, frame: Frame) -> ast.expr | None:
         """The expression with exactly the place of the frame; None if there is none."""

@@ -10,6 +10,7 @@ COMMANDS = {
     "report": ("loopwatch.cli.report", "Show which lines stalled the loop."),
     "live": ("loopwatch.cli.live", "Follow a recording in the terminal while it is written."),
     "ui": ("loopwatch.cli.ui", "Serve the report as a page that follows the recording."),
+    "diff": ("loopwatch.cli.diff", "Show what changed between two recordings."),
     "doctor": ("loopwatch.cli.doctor", "Show what this machine and interpreter allow."),
 }
 

@@ -21,6 +21,7 @@ import loopwatch
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch.environment import watched_environment
 from loopwatch.recording.files import FOLDER
+from loopwatch.settings import Settings
 
 # Whether a thing works, works less well than it might, or keeps loopwatch from working at all.
 Verdict = Literal["ok", "less", "broken"]
@@ -147,7 +148,7 @@ def _bootstrap() -> Finding:
     code = "import asyncio, sys; sys.exit('loopwatch.watch' not in sys.modules)"
     with tempfile.TemporaryDirectory() as folder:
         try:
-            environment = watched_environment(os.environ, Path(folder), 0.010, 0.001)
+            environment = watched_environment(os.environ, Path(folder), Settings())
             environment["LOOPWATCH"] = ""
             status = subprocess.run(
                 [sys.executable, "-c", code], env=environment, capture_output=True, timeout=_PATIENCE

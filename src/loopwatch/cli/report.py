@@ -18,6 +18,7 @@ from loopwatch.model import CAUSES, Cause
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
 from loopwatch.report.words import counted, duration, plain
+from loopwatch.settings import settings_for
 
 _MOST_NAMED = 10  # endpoints
 _TOO_LONG = 1  # the status when a stall was longer than --max-stall
@@ -54,9 +55,10 @@ def command(
     """
     if name is None:
         name = format_of(file) if file and file != "-" else "text"
+    settings = settings_for(str(Path.cwd()), os.environ, {})
     if FORMATS[name].binary and file in (None, "-") and sys.stdout is not None and sys.stdout.isatty():
         raise LoopwatchError(f"{name} is not for a terminal", f"write to a file: -o stalls{FORMATS[name].suffixes[0]}")
-    recordings = find_recordings(runs)
+    recordings = find_recordings(runs, base=settings.dir, app=settings.app)
     with reading(sum(files.size for each in recordings for files in each.processes)) as progress:
         selection = Selection(least, since, until, endpoint, cause)
         jobs, most = os.cpu_count() or 1, FORMATS[name].stalls

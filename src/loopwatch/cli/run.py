@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -18,9 +18,11 @@ from loopwatch.errors import LoopwatchError
 from loopwatch.launch import supervise
 from loopwatch.launch.command import Command, find_command
 from loopwatch.launch.environment import watched_environment
-from loopwatch.launch.folder import make_folder
+from loopwatch.launch.folder import make_folder, remove_old
 from loopwatch.recording import find_recordings
 from loopwatch.recording.files import FOLDER
+from loopwatch.report.words import counted
+from loopwatch.settings import Settings, settings_for
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -53,33 +55,31 @@ def _takes_value(option: click.Parameter) -> bool:
     context_settings={"allow_interspersed_args": False},
     options_metavar="[OPTIONS]",
 )
-@click.option("--threshold", type=Duration(), default="10ms", show_default=True, help="How long a stall is at least.")
-@click.option("--interval", type=Duration(), default="1ms", show_default=True, help="Time between a stall's samples.")
-@click.option(
-    "--dir", "base", type=click.Path(path_type=Path), default=FOLDER, show_default=True, help="For recordings."
-)
-@click.option("--headers", is_flag=True, help="Tell on every ASGI response how long it blocked the loop.")
+@click.option("--threshold", type=Duration(), help="How long a stall is at least: 10ms by default.")
+@click.option("--interval", type=Duration(), help="Time between a stall's samples: 1ms by default.")
+@click.option("--dir", type=click.Path(), help=f"For recordings: {FOLDER} by default.")
+@click.option("--headers", is_flag=True, default=None, help="Tell on every ASGI response how long it blocked the loop.")
+@click.option("--log", is_flag=True, default=None, help="Have the program log a line per stall.")
 @click.option(
     "--exec", "replace", is_flag=True, help="Replace this process by the command: no summary. For containers."
 )
-@click.option("-q", "--quiet", is_flag=True, help="No summary.")
+@click.option("-q", "--quiet", is_flag=True, default=None, help="No summary.")
 @click.option("-m", "module", metavar="MODULE", help="Run this module with this Python, as `python -m` does.")
 @click.argument("words", nargs=-1, metavar="COMMAND [ARGS]...", type=click.UNPROCESSED)
 def command(
-    threshold: float,
-    interval: float,
-    base: Path,
-    headers: bool,
     replace: bool,
-    quiet: bool,
     module: str | None,
     words: tuple[str, ...],
+    **options: Any,
 ) -> int:
     """Run a command with every event loop in it, and in its child processes, watched.
 
     Ends with the command's own exit status, 128 + N if signal N ended it. All that follows the command is its own.
+    What no option says is as LOOPWATCH_* in the environment has it, or [tool.loopwatch] in pyproject.toml.
     """
-    check_settings(threshold, interval)
+    settings = settings_for(str(Path.cwd()), os.environ, options)
+    check_settings(settings.threshold, settings.interval)
+    quiet = settings.quiet
     program = find_command(words, module)
     environment = dict(os.environ)
     folder = None
@@ -87,15 +87,15 @@ def command(
         _say("LOOPWATCH=0 is set: nothing is watched", quiet)
     else:
         _must_work()
-        folder = _folder(base, program)
+        folder = _folder(settings, program)
         if folder is not None:
-            environment = watched_environment(environment, folder, threshold, interval, headers)
+            environment = watched_environment(environment, folder, settings)
     if replace:
         supervise.become(program, environment)
     status = supervise.run(program, environment)
     if folder is not None and not quiet:
         try:
-            _summarize(folder, program)
+            _summarize(folder, program, settings)
         except KeyboardInterrupt:
             pass
         except Exception as error:  # the status is the command's, whatever happens here
@@ -115,9 +115,13 @@ def _must_work() -> None:
             raise LoopwatchError(f"the self-test of this Python fails ({check}: {reason})", next_step)
 
 
-def _folder(base: Path, program: Command) -> Path | None:
-    """The folder for the recording; without one the program is run all the same."""
+def _folder(settings: Settings, program: Command) -> Path | None:
+    """The folder for the recording; without one the program is run all the same. Old ones make room."""
+    base = Path(settings.dir)
     try:
+        removed = remove_old(base, most=settings.recordings - 1, days=settings.recording_days)
+        if removed:
+            _say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
         return make_folder(base)
     except (FileExistsError, NotADirectoryError):
         raise LoopwatchError(f"{base} is not a folder", "name another one with --dir") from None
@@ -126,7 +130,7 @@ def _folder(base: Path, program: Command) -> Path | None:
         return None
 
 
-def _summarize(folder: Path, program: Command) -> None:
+def _summarize(folder: Path, program: Command, settings: Settings) -> None:
     from rich.console import Console
 
     if sys.stderr is None:
@@ -134,26 +138,31 @@ def _summarize(folder: Path, program: Command) -> None:
     console = Console(file=terminal(sys.stderr), highlight=False, emoji=False, markup=False)
     width = min(_WIDEST, console.width) if console.is_terminal else _WIDEST
     with console.capture() as capture:
-        for line in _lines(folder, program, width):
+        for line in _lines(folder, program, settings, width):
             console.print(line, soft_wrap=True)
     _write(capture.get())
 
 
-def _lines(folder: Path, program: Command, width: int) -> Iterator[Text]:
+def _lines(folder: Path, program: Command, settings: Settings, width: int) -> Iterator[Text]:
     from rich.text import Text
 
     from loopwatch.analysis.run import load
     from loopwatch.report.summary import nothing, summary
 
     try:
-        recordings = find_recordings([folder])
+        recordings = find_recordings([folder], app=settings.app)
     except LoopwatchError:
         yield nothing(program.typed, program.deaf_option)
         return
     yield from summary(load(recordings), program.typed, os.getpid(), width)
     shown = _shown(folder)
     yield Text(f"Recorded in {shown}", style="dim")
-    yield Text("Next: loopwatch report" + ("" if folder.parent == Path(FOLDER) else f" {shlex.quote(shown)}"))
+    yield Text("Next: loopwatch report" + ("" if _is_found(folder) else f" {shlex.quote(shown)}"))
+
+
+def _is_found(folder: Path) -> bool:
+    """Whether `loopwatch report` looks there by itself."""
+    return folder.parent == Path(settings_for(str(Path.cwd()), os.environ, {}).dir)
 
 
 def _shown(folder: Path) -> str:

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import loopwatch
 from loopwatch.errors import LoopwatchError
+from loopwatch.settings import Settings
 
 BOOTSTRAP = Path(loopwatch.__file__).resolve().parent / "bootstrap"
 """The folder that has nothing but our `sitecustomize`."""
 
 
-def watched_environment(
-    base: Mapping[str, str], folder: Path, threshold: float, interval: float, headers: bool = False
-) -> dict[str, str]:
-    """`base` with what the bootstrap needs; durations in seconds. `headers`: responses tell what they cost.
+def watched_environment(base: Mapping[str, str], folder: Path, settings: Settings) -> dict[str, str]:
+    """`base` with what the bootstrap needs.
 
     `LoopwatchError` when this installation lies where PYTHONPATH cannot point to.
     """
@@ -29,15 +28,8 @@ def watched_environment(
     if path.split(os.pathsep)[0] != bootstrap:
         path = os.pathsep.join([bootstrap, path]) if path else bootstrap
     return {
-        **base,
+        **settings.into(base),
         "PYTHONPATH": path,
         "LOOPWATCH_RECORD": str(folder.absolute()),
-        "LOOPWATCH_THRESHOLD": _duration(threshold),
-        "LOOPWATCH_INTERVAL": _duration(interval),
         "LOOPWATCH_VERSION": loopwatch.__version__,
-        **({"LOOPWATCH_HEADERS": "1"} if headers else {}),
     }
-
-
-def _duration(seconds: float) -> str:
-    return f"{round(seconds * 1e9)}ns"

@@ -31,10 +31,11 @@ class Decoder:
     for the other. Whoever reads the files says in `parts_missing` and `unreadable` what could not be read.
 
     A stall is handed out when it is known whose it was and who had to wait for it, which is recorded after it; see
-    `Aftermath`, also for `prompt`. At the end of the data, `flush` hands out those that are held still.
+    `Aftermath`, also for `prompt`. At the end of the data, `flush` hands out those that are held still. `app` names
+    installed packages that are own code, beside those of the header.
     """
 
-    def __init__(self, *, pid: int = 0, started: float = 0.0, prompt: bool = True) -> None:
+    def __init__(self, *, pid: int = 0, started: float = 0.0, prompt: bool = True, app: tuple[str, ...] = ()) -> None:
         self._process = Process(pid=pid, started=started, damage=Damage(headless=True))
         self._tables = Tables()
         self._loops = Loops()
@@ -43,6 +44,7 @@ class Decoder:
         self._newest: dict[int, int] = {}  # the newest iteration of each loop
         self._offset: int | None = None  # from the process's clock to Unix time, ns
         self._seen = 0  # the newest time of any record; ns of the process's clock
+        self._app = app
         self._tail = b""
         self._skipping = False
         self._garbage = 0
@@ -180,7 +182,7 @@ class Decoder:
             return
         self._tables.clear()  # a part can be read by itself: it defines all that it refers to
         cwd, platform = text(record, "cwd"), text(record, "platform")
-        self._tables.kinds = Kinds(record.get("paths"), cwd, platform)
+        self._tables.kinds = Kinds(record.get("paths"), cwd, platform, (*texts(record, "app"), *self._app))
         monotonic, unix = integer(record, "monotonic_ns"), integer(record, "unix_ns")
         known = self._process
         if monotonic is not None and unix is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -30,6 +30,7 @@ class ProcessFiles:
     pid: int = 0
     started: int = 0
     missing: int = 0
+    app: tuple[str, ...] = ()  # installed packages that are own code
 
     @property
     def size(self) -> int:
@@ -42,7 +43,7 @@ class ProcessFiles:
 
     def decoder(self) -> Decoder:
         """A decoder that knows what the file's name says."""
-        decoder = Decoder(pid=self.pid, started=self.started / 1e3, prompt=False)
+        decoder = Decoder(pid=self.pid, started=self.started / 1e3, prompt=False, app=self.app)
         decoder.parts_missing = self.missing
         return decoder
 
@@ -56,27 +57,50 @@ class Recording:
     unwatched: tuple[Unwatched, ...] = ()
 
 
-def find_recordings(runs: Iterable[Path] = (), *, cwd: Path | None = None) -> list[Recording]:
-    """The recordings that are meant: those named, else the newest below `.loopwatch` in `cwd`.
+def find_recordings(
+    runs: Iterable[Path] = (), *, cwd: Path | None = None, base: str = FOLDER, app: tuple[str, ...] = ()
+) -> list[Recording]:
+    """The recordings that are meant: those named, else the newest below `base` in `cwd`.
 
-    A run may be the folder of a recording, a folder of several (all of them), a project with a `.loopwatch` (its
-    newest), a single file, or the name of a folder in `.loopwatch`. `RecordingError` for what is none of these.
+    A run may be the folder of a recording, a folder of several (all of them), a project with a `base` (its newest), a
+    single file, or the name of a folder in `base`. `RecordingError` for what is none of these. `app` names installed
+    packages that are own code, beside those that a recording names.
     """
-    here = cwd or Path.cwd()
+    return [
+        replace(recording, processes=tuple(replace(files, app=app) for files in recording.processes))
+        for recording in _find(runs, cwd or Path.cwd(), base)
+    ]
+
+
+def _find(runs: Iterable[Path], here: Path, base: str) -> list[Recording]:
     found: dict[Path, Recording] = {}
     for run in runs:
-        for path in _named(run, here):
+        for path in _named(run, here, base):
             found.setdefault(path.resolve(), recording_at(path))
     if found:
         return list(found.values())
-    newest = _newest(here / FOLDER)
+    newest = _newest(here / base)
     if newest is None:
-        raise RecordingError(f"there is no recording in {FOLDER}/ here", _RECORD_FIRST)
+        raise RecordingError(f"there is no recording in {base}/ here", _RECORD_FIRST)
     # Not the one before in its place, as if it were the newest.
-    if (later := _newest(here / FOLDER, empty=True)) is not None and _began(later) > _began(newest):
-        message = f"the newest run, {FOLDER}/{later.name}, has recorded nothing: no event loop has run in it"
-        raise RecordingError(message, f"the one before is: loopwatch report {FOLDER}/{newest.name}")
+    if (later := _newest(here / base, empty=True)) is not None and _began(later) > _began(newest):
+        message = f"the newest run, {base}/{later.name}, has recorded nothing: no event loop has run in it"
+        raise RecordingError(message, f"the one before is: loopwatch report {base}/{newest.name}")
     return [recording_at(newest)]
+
+
+def recordings_in(base: Path) -> list[tuple[float, Path]]:
+    """The folders that `loopwatch run` has made below `base`, with the Unix time when each began."""
+    try:
+        return [(_began(path), path) for path in base.iterdir() if path.is_dir() and _RUN.fullmatch(path.name)]
+    except OSError:
+        return []
+
+
+def process_of(file: Path) -> tuple[int, float]:
+    """The pid of a file's process, and when it was watched first, in Unix seconds; zeros if its name is no such."""
+    match = _NAME.fullmatch(file.name)
+    return (int(match[1]), int(match[2]) / 1e3) if match else (0, 0.0)
 
 
 def read_process(
@@ -103,30 +127,30 @@ def read_process(
     yield from decoder.open_stalls()
 
 
-def _named(run: Path, here: Path) -> list[Path]:
+def _named(run: Path, here: Path, base: str) -> list[Path]:
     path = run if run.is_absolute() else here / run
-    if not path.exists() and run.name == str(run) and (here / FOLDER / run).exists():
-        path = here / FOLDER / run
+    if not path.exists() and run.name == str(run) and (here / base / run).exists():
+        path = here / base / run
     try:
         if path.is_file():
             return [path]
         if not path.is_dir():
-            raise RecordingError(f"there is no recording at {run}", _choices(here))
+            raise RecordingError(f"there is no recording at {run}", _choices(here, base))
         if _is_recording(path):
             return [path]
-        if (newest := _newest(path / FOLDER)) is not None:
+        if (newest := _newest(path / base)) is not None:
             return [newest]
         several = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _is_recording(folder)]
     except OSError as error:
         raise RecordingError(f"{run} cannot be read: {error.strerror}", "name a recording that you may read") from None
     if not several:
-        raise RecordingError(f"there is no recording in {run}", _choices(here))
+        raise RecordingError(f"there is no recording in {run}", _choices(here, base))
     return several
 
 
-def _choices(here: Path) -> str:
-    newest = _newest(here / FOLDER)
-    return f"the newest one here is: loopwatch report {FOLDER}/{newest.name}" if newest else _RECORD_FIRST
+def _choices(here: Path, base: str) -> str:
+    newest = _newest(here / base)
+    return f"the newest one here is: loopwatch report {base}/{newest.name}" if newest else _RECORD_FIRST
 
 
 def _is_recording(folder: Path) -> bool:

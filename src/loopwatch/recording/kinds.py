@@ -7,7 +7,7 @@ the machine that reads.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from loopwatch.model import Kind
 from loopwatch.recording.fields import texts
@@ -24,15 +24,18 @@ _DATACLASS = "__create_fn__."  # methods that dataclasses makes have the file na
 
 
 class Kinds:
-    """Tells the kind of a code object's file, with the `paths` of a recording's header."""
+    """Tells the kind of a code object's file, with the `paths` of a recording's header. `app`: installed packages
+    that are the user's own code all the same."""
 
-    def __init__(self, paths: object = None, cwd: str = "", platform: str = "") -> None:
+    def __init__(self, paths: object = None, cwd: str = "", platform: str = "", app: Iterable[str] = ()) -> None:
         record = paths if isinstance(paths, Mapping) else {}
         self._windows = platform.startswith("win")
         self._cwd = cwd
         self._site = self._folders(texts(record, "site"))
         self._library = self._folders(texts(record, "loopwatch"))
         self._stdlib = self._folders(texts(record, "stdlib"))
+        names = "|".join(re.escape(self._plain(name).replace(".", "/")) for name in app)
+        self._app = re.compile(rf"(?:{names})(?:/|\.)") if names else None
 
     def absolute(self, file: str) -> str:
         """The file's full name: a relative one is taken from the process's working directory."""
@@ -51,16 +54,22 @@ class Kinds:
         # Site folders first: they mostly lie inside the standard library's, and a project's .venv inside the project.
         for folder in self._site:
             if path.startswith(folder):
-                return "loop" if _LOOP_PACKAGES.match(path, len(folder)) else "library"
+                return self._installed(path, len(folder))
         for folder in self._library:
             if path.startswith(folder):
                 return "library"
         if found := list(_SITE.finditer(path)):
-            return "loop" if _LOOP_PACKAGES.match(path, found[-1].end()) else "library"
+            return self._installed(path, found[-1].end())
         for folder in self._stdlib:
             if path.startswith(folder):
                 return "loop" if _LOOP_MODULES.match(path, len(folder)) else "stdlib"
         return "app"
+
+    def _installed(self, path: str, at: int) -> Kind:
+        """The kind of a file of which the part from `at` on lies in a site folder."""
+        if self._app is not None and self._app.match(path, at):
+            return "app"
+        return "loop" if _LOOP_PACKAGES.match(path, at) else "library"
 
     def _folders(self, names: tuple[str, ...]) -> tuple[str, ...]:
         folders = {self._plain(name).rstrip("/") + "/" for name in names}

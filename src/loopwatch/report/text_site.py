@@ -88,8 +88,10 @@ class SiteView:
         else:
             yield Text(fit(name, self.width), style="bold")
             yield Text(fit(_INDENT + figures, self.width), style="cyan")
-        if about := " · ".join(filter(None, [self.requests(site), cause_of(site.why)])):
-            yield Text(fit(_INDENT + about, self.width))
+        about = list(filter(None, [self.requests(site), cause_of(site.why)]))
+        if cell_len(_INDENT + " · ".join(about)) <= self.width:
+            about = [" · ".join(about)] if about else []
+        yield from (Text(fit(_INDENT + each, self.width)) for each in about)
         extra = []
         if site.phase == "shutdown":
             extra.append("while shutting down")
@@ -105,11 +107,10 @@ class SiteView:
         """Whose stalls they are and who had to wait: ``GET /predict/{id} · 214 requests delayed``; empty where nothing
         is known."""
         delayed = f"{counted(site.requests_delayed, 'request')} delayed" if site.requests_delayed else ""
-        cause = cause_of(site.why)
         names = ", ".join(plain(each.name) for each in site.endpoints[:_MOST_ENDPOINTS])
         rest = f" + {number(len(more))} more" if (more := site.endpoints[_MOST_ENDPOINTS:]) else ""
-        room = self.width - len(_INDENT) - cell_len(rest) - sum(cell_len(each) + 3 for each in (delayed, cause) if each)
-        return " · ".join(filter(None, [fit(names, max(0, room)) + rest, delayed]))
+        room = self.width - len(_INDENT) - cell_len(rest) - (cell_len(delayed) + 3 if delayed else 0)
+        return " · ".join(filter(None, [fit(names, room) + rest, delayed]))
 
     def call(self, site: Site) -> str:
         """The call that blocks, as the source has it: ``joblib.load("model.bin")``; empty where that is not there."""
