@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+if TYPE_CHECKING:
     pass
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
