@@ -208,7 +208,7 @@ class _Page:
         yield from lines
         if lines:
             yield Text()
-        yield Text("Next: loopwatch report -o stalls.json  (all stalls and stacks)", style="dim")
+        yield Text("Next: loopwatch report -o stalls.html", style="dim")
 
     def _processes(self) -> Iterator[Text]:
         busy = [each for each in self.run.processes if each.loops]
