@@ -11,7 +11,7 @@ import time
 
 from rich.console import Console
 
-from benchmarks import accuracy, idle, overhead, requests, sample
+from benchmarks import accuracy, idle, overhead, requests, sample, scale
 
 BENCHMARKS = {
     "accuracy": accuracy.run,
@@ -19,6 +19,7 @@ BENCHMARKS = {
     "idle": idle.run,
     "overhead": overhead.run,
     "requests": requests.run,
+    "scale": scale.run,
 }
 
 

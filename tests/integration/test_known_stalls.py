@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import statistics
 import sys
+from pathlib import Path
 
 import pytest
 
 from benchmarks.accuracy import Match, watch
 from benchmarks.known_stalls import SCENARIOS
+from tests.integration.watched_program import run_program
 
 LOOPS = ["asyncio", pytest.param("uvloop", marks=pytest.mark.skipif(sys.platform == "win32", reason="no uvloop"))]
 CLOCK_MS = 0.1
@@ -43,3 +45,40 @@ def test_own_lines(matches: list[Match]) -> None:
     wrong = [match for match in placed if not match.right_line]
     assert len(wrong) <= 0.03 * len(placed), wrong
     assert len(placed) >= 0.8 * len(matches)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_short_callbacks_are_no_stall(tmp_path: Path, loop: str) -> None:
+    """Two seconds of callbacks of a millisecond, each in an iteration of its own. Where the machine made one last, the
+    program has seen that, too."""
+    output, recordings = run_program(
+        tmp_path,
+        """
+        def spin():
+            global last, most, turns
+            end = time.perf_counter() + 0.001
+            while time.perf_counter() < end:
+                pass
+            now = time.perf_counter()
+            long.append(now - last) if now - last >= 0.009 else None
+            last, turns = now, turns + 1
+            if turns < 2000:
+                loop.call_soon(spin)
+            else:
+                loop.stop()
+
+        long, turns = [], 0
+        loopwatch.start(record="rec")
+        loop = new_loop()
+        loop.call_soon(spin)
+        last = time.perf_counter()
+        loop.run_forever()
+        loop.close()
+        loopwatch.stop()
+        print(turns, len(long))
+        """,
+        loop,
+    )
+    turns, long = map(int, output.split())
+    assert turns == 2000
+    assert sum(map(len, recordings)) <= long

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ START = UNIX / SECOND
 HANDLER = (f"{CWD}/main.py", "handler", 42)
 
 
-def read(folder: Path, selection: Selection | None = None, *, alive: bool = False, **more: int) -> Run:
+def read(folder: Path, selection: Selection | None = None, *, alive: bool = False, **more: Any) -> Run:
     return load(find_recordings([folder]), selection, clock=lambda: START + 60, alive=lambda _: alive, **more)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from loopwatch.analysis.sites import counts
 from loopwatch.model import Stall
@@ -60,3 +60,14 @@ class Count:
         self.stalled += seconds
         self.worst = max(self.worst, longest)
         self.worst_serving = max(self.worst_serving, longest)
+
+    def absorb(self, other: Count) -> None:
+        """Add another count."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in _MOST:
+            setattr(self, name, max(getattr(self, name), getattr(other, name)))
+
+
+_MOST = ("worst", "worst_serving", "recorded_worst")
+_SUMS = tuple(field.name for field in fields(Count) if field.name not in _MOST)

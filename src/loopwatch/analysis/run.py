@@ -6,29 +6,35 @@ themselves; `stalls_omitted` counts the rest.
 
 from __future__ import annotations
 
+import gc
 import heapq
 import time
 from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from copy import copy
 from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
 from loopwatch.analysis.roles import Role, roles
 from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable, counts
+from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
 from loopwatch.model import CAUSES, Cause, Loop, Phase, Process, Stall, State, Unwatched
-from loopwatch.recording import ProcessFiles, Recording, read_process
+from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
 from loopwatch.recording.files import starters
 
 MOST_STALLS = 100_000
+PARALLEL = 48 << 20  # bytes; less is read before other processes have started
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlacedStall:
-    """A stall without its stacks, at its site: an index into `Run.sites`."""
+    """A stall without its stacks, at its site: an index into `Run.sites`. Not to be changed by whoever has a `Run`."""
 
     start: float
     duration: float
@@ -105,6 +111,27 @@ class Run:
     endpoints: tuple[str, ...] = ()  # of the culprits of all stalls, whatever was selected
     skipped: tuple[Path, ...] = ()  # files in the recording's folder that are none
     unreadable: tuple[str, ...] = ()  # files of which nothing could be read, each with the reason
+    timeline: Timeline = field(default_factory=Timeline)  # of all stalls that were taken
+
+
+def read_beside(every: list[ProcessFiles], reader: Reader, jobs: int, progress: Callable[[int], object] | None) -> None:
+    """Read processes' files in processes of their own, as many at a time as there are jobs."""
+    # Spawned, not forked: whoever calls this may have threads.
+    with ProcessPoolExecutor(min(jobs, len(every)), get_context("spawn")) as pool:
+        results = [(pool.submit(_read, files, reader.empty()), files) for files in every]
+        for result, files in results:
+            reader.absorb(result.result())
+            if progress is not None:
+                progress(files.size)
+
+
+def _read(files: ProcessFiles, reader: Reader) -> Reader:
+    gc.disable()  # what is read has no cycles, and looking for some is a tenth of the work
+    try:
+        reader.read(files)
+    finally:
+        gc.enable()
+    return reader
 
 
 def load(
@@ -114,47 +141,90 @@ def load(
     clock: Callable[[], float] = time.time,
     alive: Callable[[Process], bool] = is_running,
     most_stalls: int = MOST_STALLS,
+    jobs: int = 1,
+    progress: Callable[[int], object] | None = None,
 ) -> Run:
-    """Read recordings to their ends. `RecordingError` when there is nothing in them that can be read."""
+    """Read recordings to their ends. `RecordingError` when there is nothing in them that can be read.
+
+    With several `jobs`, processes read large recordings beside this one, and `clock` and `alive` have to be functions
+    of a module. `progress` is told of every few bytes that were read how many.
+    """
     recordings = list(recordings)
-    reader = _Reader(selection or Selection(), clock, alive, most_stalls)
-    for recording in recordings:
-        for files in recording.processes:
-            reader.read(files)
+    reader = Reader(selection or Selection(), clock, alive, most_stalls)
+    every = [files for recording in recordings for files in recording.processes]
+    if jobs > 1 and len(every) > 1 and sum(files.size for files in every) >= PARALLEL:
+        read_beside(every, reader, jobs, progress)
+    else:
+        for files in every:
+            reader.read(files, progress)
     unwatched = tuple(each for recording in recordings for each in recording.unwatched)
     if not reader.processes and not unwatched:
         raise reader.failure(recordings)
     return reader.run(tuple(recording.path for recording in recordings), unwatched)
 
 
+_Rank: TypeAlias = tuple[bool, float, int]  # of a stall: without an end, how long, how early
+
+
 @dataclass(slots=True)
-class _Reader:
+class Reader:
+    """Takes processes one by one, and readers of others, and keeps what a run needs of them."""
+
     selection: Selection
     clock: Callable[[], float]
     alive: Callable[[Process], bool]
     most_stalls: int
     processes: list[tuple[Process, bool, tuple[Loop, ...]]] = field(default_factory=list)
     sites: SiteTable = field(default_factory=SiteTable)
-    heap: list[tuple[float, int, PlacedStall]] = field(default_factory=list)
+    heap: list[tuple[_Rank, PlacedStall]] = field(default_factory=list)
     total: Count = field(default_factory=Count)
     taken: int = 0
     lost: int = 0
     endpoints: set[str] = field(default_factory=set)
     unplaced: int = 0
+    timeline: Timeline = field(default_factory=Timeline)
     skipped: list[Path] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    _asked: tuple[Process, bool] | None = None
 
-    def read(self, files: ProcessFiles) -> None:
-        decoder = files.decoder()
-        counts: dict[int, Count] = {}
-        running: bool | None = None
-        for stall in read_process(files, decoder):
-            if stall.state == "running":
-                if running is None:  # open stalls come last: the header has been read
-                    running = self.alive(decoder.process)
-                stall, recorded = self._unfinished(stall, running), stall
-                counts.setdefault(stall.loop, Count()).beyond += stall.duration - recorded.duration
-            self._add(stall, decoder.header, counts.setdefault(stall.loop, Count()))
+    def empty(self) -> Reader:
+        """Another one of the same kind that has taken nothing yet."""
+        return Reader(self.selection, self.clock, self.alive, self.most_stalls)
+
+    def absorb(self, other: Reader) -> None:
+        """Take all that another one has taken."""
+        numbers = self.sites.absorb(other.sites)
+        for (unfinished, duration, _), stall in other.heap:
+            self.taken += 1
+            stall.site = numbers[stall.site]
+            self._keep((unfinished, duration, -self.taken), stall)
+        self.taken += other.taken - len(other.heap)
+        self.total.absorb(other.total)
+        self.timeline.absorb(other.timeline)
+        self.processes += other.processes
+        self.lost += other.lost
+        self.unplaced += other.unplaced
+        self.endpoints |= other.endpoints
+        self.skipped += other.skipped
+        self.unreadable += other.unreadable
+
+    def read(self, files: ProcessFiles, progress: Callable[[int], object] | None = None) -> None:
+        """Take a process."""
+        decoder, counts = files.decoder(), dict[int, Count]()
+        for stall in read_process(files, decoder, progress):
+            self.take(stall, decoder, counts)
+        self.close(files, decoder, counts)
+
+    def take(self, stall: Stall, decoder: Decoder, counts: dict[int, Count]) -> None:
+        """Take a stall of a process; `counts` are those of its loops. One that is open has to be among the last."""
+        count = counts.setdefault(stall.loop, Count())
+        if stall.state == "running":
+            recorded, stall = stall, self._unfinished(stall, self._alive(decoder))
+            count.beyond += stall.duration - recorded.duration
+        self._add(stall, decoder.header, count)
+
+    def close(self, files: ProcessFiles, decoder: Decoder, counts: dict[int, Count]) -> None:
+        """Take the process, after its stalls."""
         process = decoder.process
         if decoder.unreadable and not decoder.records:
             self.unreadable.append(decoder.unreadable)
@@ -162,9 +232,15 @@ class _Reader:
         if not decoder.records and not files.pid:
             self.skipped += files.parts
             return
-        running = self.alive(process) if running is None else running
+        running = self._alive(decoder)
         loops = tuple(self._loop(loop, counts.get(loop.id, Count())) for loop in process.loops)
         self.processes.append((process, running, loops))
+
+    def _alive(self, decoder: Decoder) -> bool:
+        header = decoder.header
+        if self._asked is None or self._asked[0] is not header:  # once for each process
+            self._asked = header, self.alive(decoder.process)
+        return self._asked[1]
 
     def failure(self, recordings: list[Recording]) -> RecordingError:
         where = ", ".join(str(recording.path) for recording in recordings)
@@ -188,7 +264,10 @@ class _Reader:
         last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
         all_roles = roles([process for process, _, _ in self.processes], starters(paths))
         sites, places = self.sites.finish()
-        stalls = sorted((stall for _, _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
+        # Copies: what a reader has taken may be asked for again when it has taken more.
+        stalls = sorted((copy(stall) for _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
+        for stall in stalls:
+            stall.site = places[stall.site]
         total = self.total
         return Run(
             paths=paths,
@@ -221,12 +300,13 @@ class _Reader:
                 causes=_causes(sites),
             ),
             sites=tuple(sites),
-            stalls=tuple(replace(stall, site=places[stall.site]) for stall in stalls),
+            stalls=tuple(stalls),
             stalls_omitted=self.taken - len(stalls) + self.lost + self.unplaced,
             selection=self.selection,
             endpoints=tuple(sorted(self.endpoints)),
             skipped=tuple(self.skipped),
             unreadable=tuple(self.unreadable),
+            timeline=self.timeline,
         )
 
     def _unfinished(self, stall: Stall, running: bool) -> Stall:
@@ -245,32 +325,19 @@ class _Reader:
         if not taken:
             return
         self.total.add(stall, taken)
-        activity = stall.activity
+        self.timeline.add(stall.start, stall.duration)
         site = self.sites.add(stall, threshold=process.threshold, since=process.started)
-        placed = PlacedStall(
-            stall.start,
-            stall.duration,
-            stall.pid,
-            stall.callbacks,
-            stall.samples,
-            stall.allowed,
-            stall.state,
-            site,
-            stall.request,
-            stall.endpoint,
-            stall.requests_delayed,
-            stall.phase,
-            activity.cause,
-            activity.cpu,
-            activity.run_delay,
-            activity.throttled,
-        )
         self.taken += 1
-        entry = (stall.duration, self.taken, placed)
+        # Those without an end are shown first, however short.
+        rank = stall.state in ("running", "gone"), stall.duration, -self.taken
+        if len(self.heap) < self.most_stalls or (self.heap and rank > self.heap[0][0]):
+            self._keep(rank, _placed(stall, site))
+
+    def _keep(self, rank: _Rank, stall: PlacedStall) -> None:
         if len(self.heap) < self.most_stalls:
-            heapq.heappush(self.heap, entry)
+            heapq.heappush(self.heap, (rank, stall))
         else:
-            heapq.heappushpop(self.heap, entry)
+            heapq.heappushpop(self.heap, (rank, stall))
 
     def _loop(self, loop: Loop, count: Count) -> Loop:
         """A loop with its stalls counted, and those found that its counters know of but that are not recorded."""
@@ -297,6 +364,28 @@ class _Reader:
             torn=max(loop.torn, count.torn),
             unsampled=max(loop.unsampled, count.unsampled),
         )
+
+
+def _placed(stall: Stall, site: int) -> PlacedStall:
+    activity = stall.activity
+    return PlacedStall(
+        stall.start,
+        stall.duration,
+        stall.pid,
+        stall.callbacks,
+        stall.samples,
+        stall.allowed,
+        stall.state,
+        site,
+        stall.request,
+        stall.endpoint,
+        stall.requests_delayed,
+        stall.phase,
+        activity.cause,
+        activity.cpu,
+        activity.run_delay,
+        activity.throttled,
+    )
 
 
 def _causes(sites: Iterable[Site]) -> tuple[tuple[Cause, float], ...]:

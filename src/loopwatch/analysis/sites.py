@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from loopwatch.analysis.causes import UNKNOWN, Why, WhyTally
+from loopwatch.analysis.flame import Weights
 from loopwatch.analysis.shape import Shape, shape_of
 from loopwatch.model import Cause, Frame, Phase, Stack, Stall, place_key
 
@@ -67,6 +68,7 @@ class Site:
     phase: Phase = "other"
     endpoints: tuple[Endpoint, ...] = ()
     requests_delayed: int = 0
+    weights: tuple[tuple[Stack | None, float], ...] = ()
     why: Why = UNKNOWN
 
     @property
@@ -111,6 +113,7 @@ class _Tally:
     number: int
     durations: array[float] = field(default_factory=lambda: array("d"))
     stacks: dict[Stack, list[float]] = field(default_factory=dict)  # samples, process start
+    weights: Weights = field(default_factory=Weights)
     lines: Counter[int] = field(default_factory=Counter)  # samples per line of the site's function
     samples: int = 0
     callbacks: int = 0
@@ -127,6 +130,7 @@ class _Tally:
         self.durations.extend(other.durations)
         for stack, (samples, since) in other.stacks.items():
             self.stacks.setdefault(stack, [0, since])[0] += samples
+        self.weights.absorb(other.weights)
         self.lines.update(other.lines)
         self.samples += other.samples
         self.callbacks += other.callbacks
@@ -135,6 +139,8 @@ class _Tally:
         self.delayed += other.delayed
         for name, (count, seconds) in other.endpoints.items():
             self.credit(name, count, seconds)
+        self.uncounted += other.uncounted
+        self.uncounted_seconds += other.uncounted_seconds
         self.longest = max(self.longest, other.longest)
         self.why.absorb(other.why)
 
@@ -166,6 +172,7 @@ class SiteTable:
         tally.running += stall.running
         tally.delayed += stall.requests_delayed
         tally.credit(stall.endpoint, 1, stall.duration)
+        tally.weights.add(stall)
         tally.why.add(stall.activity)
         here = 0
         for each, samples in stall.stacks:
@@ -189,6 +196,15 @@ class SiteTable:
         tally.uncounted += count
         tally.uncounted_seconds += seconds
         tally.longest = max(tally.longest, longest)
+
+    def absorb(self, other: SiteTable) -> dict[int, int]:
+        """Add another table; returns for each number that its `add` gave the one that is its here."""
+        numbers: dict[int, int] = {}
+        for key, tally in other._tallies.items():
+            mine = self._tally(key)
+            mine.absorb(tally)
+            numbers[tally.number] = mine.number
+        return numbers
 
     def finish(self) -> tuple[list[Site], dict[int, int]]:
         """The sites, longest total first, and for each number that `add` gave the site's place in that list."""
@@ -287,5 +303,13 @@ def _site(key: _Key, tally: _Tally) -> Site:
             for name, (count, seconds) in sorted(tally.endpoints.items(), key=lambda item: (-item[1][1], item[0]))
         ),
         requests_delayed=tally.delayed,
+        weights=_weights(tally.weights, total),
         why=tally.why.finish(),
     )
+
+
+def _weights(weights: Weights, total: float) -> tuple[tuple[Stack | None, float], ...]:
+    known = sorted(weights.seconds.items(), key=lambda item: (-item[1], item[0].depth, place_key(item[0].frame)))
+    rest = total - math.fsum(seconds for _, seconds in known)
+    # What is left of rounding is nobody's time.
+    return (*known, *(((None, rest),) if rest > total * 1e-9 and rest > 1e-9 else ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
@@ -10,7 +11,9 @@ import click
 from loopwatch.analysis.run import Run, load
 from loopwatch.analysis.selection import Selection
 from loopwatch.cli.output import opened
+from loopwatch.cli.progress import reading
 from loopwatch.cli.times import Duration, Moment
+from loopwatch.errors import LoopwatchError
 from loopwatch.model import CAUSES, Cause
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
@@ -53,8 +56,13 @@ def command(
     if name is None:
         name = format_of(file) if file and file != "-" else "text"
     settings = settings_for(str(Path.cwd()), os.environ, {})
+    if FORMATS[name].binary and file in (None, "-") and sys.stdout is not None and sys.stdout.isatty():
+        raise LoopwatchError(f"{name} is not for a terminal", f"write to a file: -o stalls{FORMATS[name].suffixes[0]}")
     recordings = find_recordings(runs, base=settings.dir, app=settings.app)
-    run = load(recordings, Selection(least, since, until, endpoint, cause))
+    with reading(sum(files.size for each in recordings for files in each.processes)) as progress:
+        selection = Selection(least, since, until, endpoint, cause)
+        jobs, most = os.cpu_count() or 1, FORMATS[name].stalls
+        run = load(recordings, selection, most_stalls=most, jobs=jobs, progress=progress)
     _name_endpoints(run)
     options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
     with opened(file) as out:

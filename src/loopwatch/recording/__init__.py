@@ -6,6 +6,6 @@ Standard library only, since the watched process decodes its own records with th
 from __future__ import annotations
 
 from loopwatch.recording.decoder import Decoder
-from loopwatch.recording.files import ProcessFiles, Recording, find_recordings, read_process
+from loopwatch.recording.files import ProcessFiles, Recording, find_recordings, read_process, recording_at
 
-__all__ = ["Decoder", "ProcessFiles", "Recording", "find_recordings", "read_process"]
+__all__ = ["Decoder", "ProcessFiles", "Recording", "find_recordings", "read_process", "recording_at"]

@@ -20,6 +20,7 @@ _PATIENT: Final = 60.0  # … and when there is no hurry: some requests are name
 _MOST_HELD = 2048  # stalls, before the oldest is handed out as it is
 _MOST_NAMED = 16384  # requests whose endpoint is remembered: more than can be in flight
 _MOST_PHASES = 32  # changes of one loop's phase that are remembered
+_put = object.__setattr__
 _PHASES: Final[dict[str, Phase]] = {"startup": "startup", "serving": "serving", "shutdown": "shutdown"}
 
 
@@ -37,7 +38,9 @@ def culprit(record: Record, samples: int) -> int:
             found[request] = found.get(request, 0) + its
     if 2 * sum(found.values()) < samples:
         return 0
-    return min(found, key=lambda request: (-found[request], request), default=0)
+    if len(found) < 2:
+        return next(iter(found), 0)
+    return min(found, key=lambda request: (-found[request], request))
 
 
 @dataclass(slots=True)
@@ -127,6 +130,10 @@ class Aftermath:
             done.append(self._pop())
         return done
 
+    def held(self) -> list[Stall]:
+        """The stalls that are held, with what is known of them by now. They stay held."""
+        return [self.told(held.stall, held.delayed) for held in self._queue]
+
     def flush(self) -> list[Stall]:
         """All stalls that are held: nothing more is to come."""
         return [self._pop() for _ in range(len(self._queue))]
@@ -156,7 +163,19 @@ class Aftermath:
         key = held.stall.loop, held.stall.iteration
         if self._by_iteration.get(key) is held:
             del self._by_iteration[key]
-        return self.told(held.stall, held.delayed)
+        return self._complete_in_place(held)
+
+    def _complete_in_place(self, held: _Held) -> Stall:
+        """The held stall with what is known of it by now. Nobody else has it yet, so it is not copied: that would
+        take as long as all else that is done with it."""
+        stall = held.stall
+        if stall.request and (endpoint := self._endpoints.get(stall.request)):
+            _put(stall, "endpoint", endpoint)
+        if held.delayed:
+            _put(stall, "requests_delayed", held.delayed)
+        if stall.loop in self._phases:
+            _put(stall, "phase", self._phase(stall))
+        return stall
 
     def _phase(self, stall: Stall) -> Phase:
         """The phase that has most of the stall: one may end with a stall and begin within another.
@@ -167,6 +186,8 @@ class Aftermath:
         marks = self._phases.get(stall.loop)
         if not marks:
             return "other"
+        if marks[-1][0] <= stall.start:  # by far the most: all of it is in the newest one
+            return marks[-1][1]
         phase: Phase = "serving" if marks[0][1] == "shutdown" else "startup"
         since, found, most = -math.inf, phase, -math.inf
         for at, following in (*marks, (math.inf, phase)):

@@ -80,6 +80,10 @@ class Decoder:
         """Whether there are stalls that have ended and were not handed out yet."""
         return bool(self._aftermath)
 
+    def held_stalls(self) -> list[Stall]:
+        """The stalls that have ended and were not handed out yet, with what is known of them by now."""
+        return self._aftermath.held()
+
     def flush(self) -> list[Stall]:
         """Hand out the stalls that have ended, with what is known of them: nothing more is awaited."""
         return self._aftermath.flush()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -31,6 +31,15 @@ class ProcessFiles:
     started: int = 0
     missing: int = 0
     app: tuple[str, ...] = ()  # installed packages that are own code
+
+    @property
+    def size(self) -> int:
+        """Bytes of all parts that are there."""
+        size = 0
+        for part in self.parts:
+            with contextlib.suppress(OSError):
+                size += part.stat().st_size
+        return size
 
     def decoder(self) -> Decoder:
         """A decoder that knows what the file's name says."""
@@ -67,7 +76,7 @@ def _find(runs: Iterable[Path], here: Path, base: str) -> list[Recording]:
     found: dict[Path, Recording] = {}
     for run in runs:
         for path in _named(run, here, base):
-            found.setdefault(path.resolve(), _recording(path))
+            found.setdefault(path.resolve(), recording_at(path))
     if found:
         return list(found.values())
     newest = _newest(here / base)
@@ -77,7 +86,7 @@ def _find(runs: Iterable[Path], here: Path, base: str) -> list[Recording]:
     if (later := _newest(here / base, empty=True)) is not None and _began(later) > _began(newest):
         message = f"the newest run, {base}/{later.name}, has recorded nothing: no event loop has run in it"
         raise RecordingError(message, f"the one before is: loopwatch report {base}/{newest.name}")
-    return [_recording(newest)]
+    return [recording_at(newest)]
 
 
 def recordings_in(base: Path) -> list[tuple[float, Path]]:
@@ -99,16 +108,21 @@ def process_of(file: Path) -> tuple[int, float]:
     return (int(match[1]), int(match[2]) / 1e3) if match else (0, 0.0)
 
 
-def read_process(files: ProcessFiles, decoder: Decoder) -> Iterator[Stall]:
+def read_process(
+    files: ProcessFiles, decoder: Decoder, progress: Callable[[int], object] | None = None
+) -> Iterator[Stall]:
     """The stalls of one process in the order of their records, with those that have no end last.
 
-    `decoder` (from `files.decoder()`) has the process's figures afterwards, and what could not be read.
+    `decoder` (from `files.decoder()`) has the process's figures afterwards, and what could not be read. `progress` is
+    told of every few bytes how many.
     """
     for part in files.parts:
         try:
             with part.open("rb") as stream:
                 while chunk := stream.read(_CHUNK):
                     yield from decoder.feed(chunk)
+                    if progress is not None:
+                        progress(len(chunk))
         except FileNotFoundError:  # rotated away since the folder was listed
             decoder.parts_missing += 1
         except OSError as error:
@@ -167,7 +181,8 @@ def _began(folder: Path) -> float:
     return min(starts, default=folder.stat().st_mtime)
 
 
-def _recording(path: Path) -> Recording:
+def recording_at(path: Path) -> Recording:
+    """The recording in a folder, or the one of a file, as its files are now."""
     if path.is_file():
         return Recording(path, (_process([path]),))
     try:

@@ -26,8 +26,11 @@ class Loops:
 
     def see(self, number: int, at: int) -> Loop:
         """There is such a loop at that time, whether or not its own record is there."""
-        self._since.setdefault(number, at)
-        return self._loops.setdefault(number, Loop(number))
+        known = self._loops.get(number)
+        if known is None:
+            self._since.setdefault(number, at)
+            known = self._loops[number] = Loop(number)
+        return known
 
     def add_loop(self, record: Record) -> None:
         """A `loop` record."""

@@ -95,7 +95,7 @@ class Tables:
                 self.unresolved += 1
             elif 0 < samples < LIMIT:
                 found[stack] = found.get(stack, 0) + samples
-        return tuple(sorted(found.items(), key=_by_samples, reverse=True))
+        return tuple(found.items() if len(found) < 2 else sorted(found.items(), key=_by_samples, reverse=True))
 
 
 def _by_samples(item: tuple[Stack, int]) -> int:

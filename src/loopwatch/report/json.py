@@ -32,12 +32,12 @@ class JsonReporter:
         advisor = Advisor(source, run.cwd)
         parts: list[tuple[str, Any]] = [
             ("schema", SCHEMA),
-            ("run", _run(run)),
-            ("processes", (_process(each) for each in run.processes)),
-            ("unwatched", (_unwatched(run))),
-            ("totals", _totals(run)),
-            ("sites", (_site(site, run, source, advisor) for site in run.sites)),
-            ("stalls", (_stall(stall) for stall in run.stalls)),
+            ("run", run_object(run)),
+            ("processes", (process_object(each) for each in run.processes)),
+            ("unwatched", unwatched_objects(run)),
+            ("totals", totals_object(run)),
+            ("sites", (site_object(site, run, source, advisor) for site in run.sites)),
+            ("stalls", (stall_object(stall) for stall in run.stalls)),
             ("stalls_omitted", run.stalls_omitted),
             ("files_left_out", [*map(str, run.skipped), *run.unreadable]),
         ]
@@ -60,7 +60,8 @@ def _write_list(items: Iterable[object], out: TextIO) -> None:
     out.write("[]" if lead == "[" else "\n ]")
 
 
-def _run(run: Run) -> dict[str, Any]:
+def run_object(run: Run) -> dict[str, Any]:
+    """The run."""
     return {
         "path": str(run.paths[0]) if run.paths else "",
         "paths": [str(path) for path in run.paths],
@@ -72,7 +73,8 @@ def _run(run: Run) -> dict[str, Any]:
     }
 
 
-def _process(each: WatchedProcess) -> dict[str, Any]:
+def process_object(each: WatchedProcess) -> dict[str, Any]:
+    """A process with its loops."""
     process = each.process
     return {
         "pid": process.pid,
@@ -103,14 +105,16 @@ def _loop(loop: Loop) -> dict[str, Any]:
     }
 
 
-def _unwatched(run: Run) -> list[dict[str, Any]]:
+def unwatched_objects(run: Run) -> list[dict[str, Any]]:
+    """The processes that were not watched."""
     return [
         {"pid": each.pid, "executable": each.executable, "command": list(each.command), "reason": each.reason}
         for each in run.unwatched
     ]
 
 
-def _totals(run: Run) -> dict[str, Any]:
+def totals_object(run: Run) -> dict[str, Any]:
+    """The totals."""
     totals = run.totals
     return {
         "stalls": totals.stalls,
@@ -128,7 +132,8 @@ def _totals(run: Run) -> dict[str, Any]:
     }
 
 
-def _site(site: Site, run: Run, source: Source, advisor: Advisor) -> dict[str, Any]:
+def site_object(site: Site, run: Run, source: Source, advisor: Advisor) -> dict[str, Any]:
+    """A site, with its stack."""
     place = site.frame or Frame("", "")
     return {
         **_place(place, run, source),
@@ -189,7 +194,8 @@ def _advice(advice: Advice | None, run: Run) -> list[dict[str, Any]]:
     return [{"slug": advice.slug, "text": advice.text, "change": change}]
 
 
-def _stall(stall: PlacedStall) -> dict[str, Any]:
+def stall_object(stall: PlacedStall) -> dict[str, Any]:
+    """A stall."""
     return {
         "start": round(stall.start, 6),
         "duration_ms": _ms(stall.duration),

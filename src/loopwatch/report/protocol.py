@@ -32,16 +32,24 @@ class Reporter(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """A format: the module that has its `REPORTER`, loaded when it is asked for, and the suffixes of its files."""
+    """A format: the module that has its `REPORTER`, loaded when it is asked for, and the suffixes of its files.
+    A `binary` one writes to the `buffer` of its stream. `stalls` is how many single stalls it shows, the longest."""
 
     module: str
     suffixes: tuple[str, ...]
+    binary: bool = False
+    stalls: int = 1000
 
 
 FORMATS: Mapping[str, Format] = MappingProxyType(
     {
         "text": Format("loopwatch.report.text", (".txt", ".text", ".log")),
-        "json": Format("loopwatch.report.json", (".json",)),
+        "json": Format("loopwatch.report.json", (".json",), stalls=100_000),
+        "html": Format("loopwatch.report.html", (".html", ".htm"), stalls=4000),
+        "markdown": Format("loopwatch.report.markdown", (".md", ".markdown")),
+        "speedscope": Format("loopwatch.report.speedscope", (".speedscope.json", ".speedscope")),
+        "collapsed": Format("loopwatch.report.collapsed", (".collapsed", ".folded")),
+        "pprof": Format("loopwatch.report.pprof", (".pb.gz", ".pprof"), binary=True),
     }
 )
 
@@ -53,9 +61,11 @@ def reporter(name: str) -> Reporter:
 
 def format_of(file: str) -> str:
     """The format that a file's suffix asks for. `LoopwatchError` if it is of none."""
-    suffix = PurePath(file).suffix.lower()
-    for name, each in FORMATS.items():
-        if suffix in each.suffixes:
-            return name
+    lower = PurePath(file).name.lower()
+    suffixes = ((suffix, name) for name, each in FORMATS.items() for suffix in each.suffixes)
+    # The longest that fits: .speedscope.json is no .json.
+    fitting = [(len(suffix), name) for suffix, name in suffixes if lower.endswith(suffix) and lower != suffix]
+    if fitting:
+        return max(fitting)[1]
     known = ", ".join(each.suffixes[0] for each in FORMATS.values())
     raise LoopwatchError(f"no format belongs to the suffix of {file}", f"name it {known}, or choose one with -f")

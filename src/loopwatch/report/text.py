@@ -7,7 +7,6 @@ the end what the reader should know about the recording itself.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import TextIO
 
 from rich.console import Console
@@ -19,6 +18,7 @@ from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
 from loopwatch.report.notes import process_notes
 from loopwatch.report.protocol import Options
+from loopwatch.report.selected import selected
 from loopwatch.report.snippet import fit
 from loopwatch.report.text_site import SiteView
 from loopwatch.report.words import command, counted, duration, listed, number, plain, share
@@ -83,7 +83,7 @@ class _Page:
         yield self._sum()
         if causes := self.run.totals.causes:
             yield Text(f"By cause: {listed([f'{cause} {duration(seconds)}' for cause, seconds in causes])}.")
-        if selection := self._selection():
+        if selection := selected(self.run.selection):
             yield Text(selection, style="dim")
         yield Text()
         yield from self._sites()
@@ -162,21 +162,6 @@ class _Page:
         seconds = f"{duration(self.whole)}{f' in {len(self.loops)} loops' if several else ''}"
         return Text(f"{text}: {iterations} in {seconds}, busy {busy} of the time.", style="bold green")
 
-    def _selection(self) -> str:
-        selection = self.run.selection
-        parts = []
-        if selection.least:
-            parts.append(f"of at least {duration(selection.least)}")
-        if selection.endpoint is not None:
-            parts.append(f"caused by {plain(selection.endpoint)}")
-        if selection.cause is not None:
-            parts.append(f"of cause {selection.cause}")
-        if selection.since is not None:
-            parts.append(f"since {_moment(selection.since)}")
-        if selection.until is not None:
-            parts.append(f"until {_moment(selection.until)}")
-        return f"Only stalls {' '.join(parts)} are counted." if parts else ""
-
     def _sites(self) -> Iterator[Text]:
         sites = [site for site in self.run.sites if site.counted]
         for rank, site in enumerate(sites[:_MOST_SITES], 1):
@@ -223,7 +208,7 @@ class _Page:
         yield from lines
         if lines:
             yield Text()
-        yield Text("Next: loopwatch report -o stalls.json  (all stalls and stacks)", style="dim")
+        yield Text("Next: loopwatch report -o stalls.html", style="dim")
 
     def _processes(self) -> Iterator[Text]:
         busy = [each for each in self.run.processes if each.loops]
@@ -273,10 +258,6 @@ class _Page:
     def _who(self, each: WatchedProcess) -> str:
         what = command(each.process.command)
         return f"pid {each.process.pid}" + (f" ({what})" if what else "")
-
-
-def _moment(unix: float) -> str:
-    return datetime.fromtimestamp(unix).astimezone().isoformat(" ", "seconds")
 
 
 REPORTER = TextReporter()

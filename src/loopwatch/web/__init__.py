@@ -1,0 +1,1 @@
+"""`loopwatch ui`: the HTML report's page, served while the recording grows. Needs the extra `ui`."""
