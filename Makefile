@@ -19,7 +19,7 @@ help:
 	@echo "make demo    set up, run the demo app under loopwatch with traffic, print the report"
 	@echo "make test    set up, run all tests                (ARGS='-k name' goes to pytest)"
 	@echo "make lint    ruff, mypy --strict, cython-lint, clang-format"
-	@echo "make bench   overhead, accuracy, cost of a sample, idle   (ARGS='accuracy --quick')"
+	@echo "make bench   overhead, accuracy, cost of a sample, idle, scale   (ARGS='accuracy --quick')"
 	@echo "make clean   remove .venv and everything built"
 	@echo
 	@echo "PYTHON=python3.12 make test  takes another interpreter; .ci/run tests all that are here."

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,7 @@ START = UNIX / SECOND
 HANDLER = (f"{CWD}/main.py", "handler", 42)
 
 
-def read(folder: Path, selection: Selection | None = None, *, alive: bool = False, **more: int) -> Run:
+def read(folder: Path, selection: Selection | None = None, *, alive: bool = False, **more: Any) -> Run:
     return load(find_recordings([folder]), selection, clock=lambda: START + 60, alive=lambda _: alive, **more)
 
 
@@ -115,7 +116,7 @@ def test_the_first_process_is_the_one_that_no_other_has_started(tmp_path: Path) 
     watched(20, parent_pid=1, command=["uvicorn", "--workers", "1"]).write(tmp_path)
     run = read(tmp_path)
     assert run.command == ("uvicorn", "--workers", "1")
-    assert [(each.process.pid, each.child) for each in run.processes] == [(20, False), (30, True)]
+    assert [(each.process.pid, each.role) for each in run.processes] == [(20, "main"), (30, "child")]
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:

@@ -68,10 +68,12 @@ class Follower:
         most_stalls: int = 1000,
         clock: Callable[[], float] = time.time,
         alive: Callable[[Process], bool] = is_running,
+        app: tuple[str, ...] = (),
     ) -> None:
         self._paths = tuple(recording.path for recording in recordings)
         self._reader = Reader(selection or Selection(), clock, alive, most_stalls)
         self._clock = clock
+        self._app = app  # as for find_recordings: the files are listed anew
         self._feeds: dict[tuple[Path, int, int], _Feed] = {}
         self._recordings = recordings
 
@@ -79,7 +81,8 @@ class Follower:
         """Read what has been written since."""
         self._recordings = [recording_at(path) for path in self._paths if path.exists()]
         for recording in self._recordings:
-            for files in recording.processes:
+            for listed in recording.processes:
+                files = replace(listed, app=self._app)
                 # A process's first part may be rotated away: its name is not what it is known by.
                 key = files.parts[0].parent if files.pid else files.parts[0], files.pid, files.started
                 feed = self._feeds.setdefault(key, _Feed(files, files.decoder()))

@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -19,12 +20,14 @@ from typing import Literal, TypeAlias
 
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
+from loopwatch.analysis.roles import Role, roles
 from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable, counts
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
 from loopwatch.model import CAUSES, Cause, Loop, Phase, Process, Stall, State, Unwatched
 from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
+from loopwatch.recording.files import starters
 
 MOST_STALLS = 100_000
 PARALLEL = 48 << 20  # bytes; less is read before other processes have started
@@ -63,7 +66,7 @@ class WatchedProcess:
 
     process: Process
     running: bool
-    child: bool  # its parent is watched as well
+    role: Role
     loops: tuple[Loop, ...]
 
 
@@ -114,13 +117,18 @@ class Run:
 
 def read_beside(every: list[ProcessFiles], reader: Reader, jobs: int, progress: Callable[[int], object] | None) -> None:
     """Read processes' files in processes of their own, as many at a time as there are jobs."""
+    ahead = jobs + 1  # what is read before it is taken waits in memory
+    waiting: deque[tuple[Future[Reader], ProcessFiles]] = deque()
     # Spawned, not forked: whoever calls this may have threads.
     with ProcessPoolExecutor(min(jobs, len(every)), get_context("spawn")) as pool:
-        results = [(pool.submit(_read, files, reader.empty()), files) for files in every]
-        for result, files in results:
-            reader.absorb(result.result())
-            if progress is not None:
-                progress(files.size)
+        for files in (*every, *[None] * ahead):
+            if files is not None:
+                waiting.append((pool.submit(_read, files, reader.empty()), files))
+            if waiting and (len(waiting) > ahead or files is None):
+                result, read = waiting.popleft()
+                reader.absorb(result.result())
+                if progress is not None:
+                    progress(read.size)
 
 
 def _read(files: ProcessFiles, reader: Reader) -> Reader:
@@ -260,6 +268,7 @@ class Reader:
         now = self.clock()
         started = min((process.started for process, _, _ in self.processes), default=now)
         last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
+        all_roles = roles([process for process, _, _ in self.processes], starters(paths))
         sites, places = self.sites.finish()
         # Copies: what a reader has taken may be asked for again when it has taken more.
         stalls = sorted((copy(stall) for _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
@@ -275,8 +284,8 @@ class Reader:
             threshold=first.threshold,
             interval=first.interval,
             processes=tuple(
-                WatchedProcess(process, running, process.parent_pid in pids, loops)
-                for process, running, loops in self.processes
+                WatchedProcess(process, running, role, loops)
+                for (process, running, loops), role in zip(self.processes, all_roles, strict=True)
             ),
             unwatched=unwatched,
             totals=Totals(

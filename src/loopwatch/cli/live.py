@@ -5,6 +5,7 @@ It reads the recording and nothing else, so it works while the watched process i
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,9 +17,9 @@ from loopwatch.cli.output import terminal
 from loopwatch.cli.times import Duration
 from loopwatch.errors import LoopwatchError
 from loopwatch.recording import Recording, find_recordings
-from loopwatch.recording.files import FOLDER
 from loopwatch.report import Options
 from loopwatch.report.live import Pulse, live_view
+from loopwatch.settings import settings_for
 
 _PLAIN_WIDTH, _PLAIN_HEIGHT = 100, 40  # where there is no terminal
 
@@ -33,7 +34,8 @@ def command(what: str | None, every: float, all_frames: bool, no_source: bool) -
 
     Ctrl-C ends it. Where standard output is no terminal, the view is written once.
     """
-    follower = Follower(_recordings(what))
+    settings = settings_for(str(Path.cwd()), os.environ, {})
+    follower = Follower(_recordings(what, settings.dir), app=settings.app)
     options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
     if sys.stdout is None:
         raise LoopwatchError("standard output is closed", "see: loopwatch report --help")
@@ -74,20 +76,20 @@ def _follow(follower: Follower, options: Options, every: float) -> None:
             time.sleep(max(every, 3 * took))
 
 
-def _recordings(what: str | None) -> list[Recording]:
+def _recordings(what: str | None, base: str) -> list[Recording]:
     if what is None:
-        return find_recordings()
+        return find_recordings(base=base)
     if what.isdecimal() and not Path(what).exists():
-        return [_of_process(int(what))]
-    return find_recordings([Path(what)])
+        return [_of_process(int(what), base)]
+    return find_recordings([Path(what)], base=base)
 
 
-def _of_process(pid: int) -> Recording:
+def _of_process(pid: int, base: str) -> Recording:
     """The newest recording here that a process writes to, or has written to."""
-    folder = Path.cwd() / FOLDER
+    folder = Path.cwd() / base
     found = sorted(folder.glob(f"*/{pid}-*.jsonl"), key=lambda path: path.stat().st_mtime)
     if not found:
         hint = "name its recording: loopwatch live RUN"
-        raise LoopwatchError(f"no recording in {FOLDER}/ here is of process {pid}", hint)
+        raise LoopwatchError(f"no recording in {base}/ here is of process {pid}", hint)
     (recording,) = find_recordings([found[-1].parent])
     return recording

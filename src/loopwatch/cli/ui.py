@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import secrets
 import socket
 from pathlib import Path
@@ -16,6 +17,7 @@ from loopwatch.errors import LoopwatchError
 from loopwatch.model import CAUSES, Cause
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options
+from loopwatch.settings import settings_for
 
 _PORT = 7717
 
@@ -48,7 +50,9 @@ def command(
     except ModuleNotFoundError as error:
         raise LoopwatchError(f"{error.name} is not installed here", "pip install 'loopwatch[ui]'") from None
     selection = Selection(least=least, endpoint=endpoint, cause=cause)
-    follower = Follower(find_recordings(runs), selection, most_stalls=FORMATS["html"].stalls)
+    settings = settings_for(str(Path.cwd()), os.environ, {})
+    recordings = find_recordings(runs, base=settings.dir, app=settings.app)
+    follower = Follower(recordings, selection, most_stalls=FORMATS["html"].stalls, app=settings.app)
     updates = Updates(follower, Options(source=not no_source, all_frames=all_frames, here=Path.cwd()))
     listener = _listen(host, port)
     token = None if _is_local(host) else secrets.token_urlsafe(24)
@@ -74,6 +78,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # from here on who opens the address waits, however long the start takes
     except OSError as error:
         listener.close()
         hint = "take another one: --port 0"

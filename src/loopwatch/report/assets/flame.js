@@ -116,7 +116,7 @@ lw.flame = () => {
       return;
     }
     chart = d3.flamegraph().width(graph.clientWidth).cellHeight(21).inverted(true).minFrameSize(1.5)
-      .transitionDuration(0).resetHeightOnZoom(true).sort((a, b) => b.value - a.value)
+      .transitionDuration(0).resetHeightOnZoom(true).sort((a, b) => b.data.value - a.data.value)
       .label(sentence).color((node) => `var(--${node.highlight ? "hit" : node.data.kind})`)
       .onClick(zoom).setDetailsHandler(() => {})
       .onHover((node) => { status.textContent = sentence(node); })

@@ -135,8 +135,9 @@ lw.timeline = (choose) => {
   const step = (by) => {
     const order = stalls.map((_, i) => i).filter((i) => passes(stalls[i].site)).sort((a, b) => stalls[a].begin - stalls[b].begin);
     if (!order.length) return;
-    const place = order.indexOf(at);
-    const next = order[place < 0 ? (by > 0 ? 0 : order.length - 1) : Math.max(0, Math.min(order.length - 1, place + by))];
+    const known = order.indexOf(at);
+    const place = known >= 0 ? known : by > 0 ? -1 : order.length;
+    const next = order[Math.max(0, Math.min(order.length - 1, place + by))];
     const stall = stalls[next];
     if (stall.begin < view[0] || stall.begin > view[1]) {
       const half = (view[1] - view[0]) / 2;
