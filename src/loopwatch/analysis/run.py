@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from loopwatch.analysis.causes import time_by_cause
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
 from loopwatch.analysis.roles import Role, roles
@@ -25,7 +26,7 @@ from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable, counts
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
-from loopwatch.model import CAUSES, Cause, Loop, Phase, Process, Stall, State, Unwatched
+from loopwatch.model import Cause, Loop, Phase, Process, Stall, State, Unwatched
 from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
 from loopwatch.recording.files import starters
 
@@ -303,7 +304,7 @@ class Reader:
                 lost=self.lost,
                 unplaced=self.unplaced,
                 dropped=sum(process.damage.dropped for process, _, _ in self.processes),
-                causes=_causes(sites),
+                causes=time_by_cause(site.why for site in sites if site.counted),
             ),
             sites=tuple(sites),
             stalls=tuple(stalls),
@@ -392,10 +393,3 @@ def _placed(stall: Stall, site: int) -> PlacedStall:
         activity.run_delay,
         activity.throttled,
     )
-
-
-def _causes(sites: Iterable[Site]) -> tuple[tuple[Cause, float], ...]:
-    """The time of each cause in all sites that count, most first."""
-    counted = [site.why for site in sites if site.counted]
-    found = ((cause, sum(why.seconds(cause) for why in counted)) for cause in CAUSES)
-    return tuple(sorted((each for each in found if each[1]), key=lambda each: -each[1]))
