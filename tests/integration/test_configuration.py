@@ -89,9 +89,8 @@ def test_recordings_make_room(project: Project) -> None:
 
 def test_size_of_a_recording(project: Project) -> None:
     """The oldest parts make room, and the report says so."""
-    project.write(
-        "app.py", "import asyncio, json, time\nasync def main():\n" + _many_lines(3000) + "asyncio.run(main())"
-    )
+    begin = "import asyncio, time\nasync def main():\n"
+    project.write("app.py", begin + _many_lines(3000) + "asyncio.run(main())")
     done = project.loopwatch(
         "run", "-q", "--threshold", "50us", "--interval", "0", "app.py", LOOPWATCH_RECORDING_SIZE="1MB"
     )
@@ -106,6 +105,28 @@ def test_size_of_a_recording(project: Project) -> None:
 def _many_lines(count: int) -> str:
     """Stalls that all differ."""
     return "".join("    await asyncio.sleep(0)\n    time.sleep(0.0002)\n" for _ in range(count))
+
+
+def test_requests_at_once(project: Project) -> None:
+    project.write(
+        "app.py",
+        """
+        import asyncio
+        from loopwatch import LoopwatchMiddleware
+
+        async def app(scope, receive, send):
+            await asyncio.sleep(0.05)
+
+        async def main():
+            scopes = [{"type": "http", "method": "GET", "path": "/", "headers": []} for _ in range(5)]
+            await asyncio.gather(*(LoopwatchMiddleware(app)(scope, None, None) for scope in scopes))
+        asyncio.run(main())
+        """,
+    )
+    for most, untracked in (("2", 3), ("", 0)):
+        assert project.loopwatch("run", "-q", "app.py", LOOPWATCH_REQUESTS=most).returncode == 0
+        totals = report(project)["totals"]
+        assert (totals["requests"], totals["requests_untracked"]) == (5, untracked)
 
 
 @pytest.mark.parametrize("command", [["report"], ["run", sys.executable, "-c", ""]])
