@@ -68,7 +68,7 @@ number
 
 3 samples beside 2,011 good ones caught the stack changing: not used.
 
-Next: loopwatch report -o stalls.json  (all stalls and stacks)
+Next: loopwatch report -o stalls.html
 """
 
 
@@ -125,7 +125,7 @@ others held up 53 requests.
 Start-up (not counted above): 840 ms in main.py:6 lifespan →
 joblib.load("model.bin")
 
-Next: loopwatch report -o stalls.json  (all stalls and stacks)
+Next: loopwatch report -o stalls.html
 """
 
 

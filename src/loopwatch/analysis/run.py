@@ -9,8 +9,9 @@ from __future__ import annotations
 import gc
 import heapq
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from copy import copy
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
@@ -116,13 +117,18 @@ class Run:
 
 def read_beside(every: list[ProcessFiles], reader: Reader, jobs: int, progress: Callable[[int], object] | None) -> None:
     """Read processes' files in processes of their own, as many at a time as there are jobs."""
+    ahead = jobs + 1  # what is read before it is taken waits in memory
+    waiting: deque[tuple[Future[Reader], ProcessFiles]] = deque()
     # Spawned, not forked: whoever calls this may have threads.
     with ProcessPoolExecutor(min(jobs, len(every)), get_context("spawn")) as pool:
-        results = [(pool.submit(_read, files, reader.empty()), files) for files in every]
-        for result, files in results:
-            reader.absorb(result.result())
-            if progress is not None:
-                progress(files.size)
+        for files in (*every, *[None] * ahead):
+            if files is not None:
+                waiting.append((pool.submit(_read, files, reader.empty()), files))
+            if waiting and (len(waiting) > ahead or files is None):
+                result, read = waiting.popleft()
+                reader.absorb(result.result())
+                if progress is not None:
+                    progress(read.size)
 
 
 def _read(files: ProcessFiles, reader: Reader) -> Reader:
