@@ -18,6 +18,13 @@ void lw_activity_begin(lw_activity *activity, uint64_t thread)
     activity->callback_ns = activity->longest_ns = 0;
 }
 
+void lw_activity_rest(lw_activity *activity)
+{
+    lw_task_close(activity->task);
+    activity->task = NULL;
+    activity->begun = false;
+}
+
 void lw_activity_clear(lw_activity *activity)
 {
     lw_task_close(activity->task);

@@ -41,6 +41,8 @@ typedef struct lw_activity {
 
 /* A stall's first sample comes next, on the thread with this number. */
 void lw_activity_begin(lw_activity *activity, uint64_t thread);
+/* The thread is not looked at for a while: give back what the system has for that. */
+void lw_activity_rest(lw_activity *activity);
 void lw_activity_clear(lw_activity *activity); /* frees what it owns; may be used again */
 /* The numbers of stacks are void. */
 void lw_activity_forget_stacks(lw_activity *activity);

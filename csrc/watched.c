@@ -260,6 +260,8 @@ uint64_t lw_watched_look(lw_watched *watched, lw_look *look)
         }
     }
     sum_up(watched, look, !watched->attached);
+    if (!watched->attached) /* here, not where it is freed: descriptors are those of this thread */
+        lw_activity_rest(&watched->activity);
     return again;
 }
 

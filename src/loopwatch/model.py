@@ -8,8 +8,8 @@ unless a name says otherwise.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 # Whose code a frame is: the user's own, an installed package's, the standard library's, the event loop's.
 Kind = Literal["app", "library", "stdlib", "loop"]
@@ -151,8 +151,7 @@ class Holder:
     samples: int
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(NamedTuple):
     """What the loop's thread was doing in a stall, in seconds. Empty or None is what was not recorded."""
 
     causes: tuple[tuple[Cause, float], ...] = ()  # most first; together they are the whole stall
@@ -170,13 +169,15 @@ class Activity:
 
     def stretched(self, factor: float) -> Activity:
         """The same over a stall that is longer by this factor."""
-        return replace(
-            self,
+        return self._replace(
             causes=tuple((cause, seconds * factor) for cause, seconds in self.causes),
             gil_held=self.gil_held * factor,
             cpu=None if self.cpu is None else self.cpu * factor,
             longest=None if self.longest is None else self.longest * factor,
         )
+
+
+NO_ACTIVITY = Activity()  # of a stall without samples, or from a recording that does not say
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +210,7 @@ class Stall:
     endpoint: str = ""
     requests_delayed: int = 0
     phase: Phase = "other"
-    activity: Activity = Activity()
+    activity: Activity = NO_ACTIVITY
 
     @property
     def cause(self) -> Cause | Literal[""]:

@@ -91,10 +91,40 @@ if __name__ == "__main__":
     app.run(host="127.0.0.1", port=int(sys.argv[1]), single_process=True, motd=False, access_log=False)
 """
 
-PROGRAMS = {"fastapi": FASTAPI, "quart": QUART, "aiohttp": AIOHTTP, "sanic": SANIC}
+LITESTAR = """
+import time
+from litestar import Litestar, get
+
+def block():
+    time.sleep(0.1)
+
+@get("/block/{name:str}")
+async def blocking(name: str) -> str:
+    block()
+    return "ok"
+
+@get("/ready")
+async def ready() -> str:
+    return "ok"
+
+app = Litestar([blocking, ready])
+"""
+
+SANIC_WORKERS = SANIC.replace("single_process=True", "workers=2")
+
+PROGRAMS = {
+    "fastapi": FASTAPI,
+    "quart": QUART,
+    "aiohttp": AIOHTTP,
+    "sanic": SANIC,
+    "sanic-workers": SANIC_WORKERS,
+    "litestar": LITESTAR,
+}
 NAMES = {
     "fastapi": "GET /block/{name}",
     "quart": "GET /block/<name>",
     "aiohttp": "GET /block/{name}",
     "sanic": "GET /block/<name:str>",
+    "sanic-workers": "GET /block/<name:str>",
+    "litestar": "GET /block/{name}",
 }

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,7 +113,8 @@ def _program_keeps_its_core() -> Iterator[Work]:
 
     def part() -> None:
         for task in Path("/proc/self/task").iterdir():
-            os.sched_setaffinity(int(task.name), own if int(task.name) == threading.get_native_id() else others)
+            with suppress(ProcessLookupError):  # a thread that has just ended
+                os.sched_setaffinity(int(task.name), own if int(task.name) == threading.get_native_id() else others)
 
     sys.setswitchinterval(10)
     try:

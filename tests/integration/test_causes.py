@@ -309,3 +309,33 @@ def quota_group() -> Path:
             continue
         return group
     pytest.skip("no right to make a control group with a CPU quota here")
+
+
+def test_descriptors_are_given_back(tmp_path: Path) -> None:
+    """Loops come and go; the watchdog's thread, which has a table of its own, looks at each of their threads."""
+    output, _ = run_program(
+        tmp_path,
+        """
+        def count():
+            others = [task for task in os.listdir("/proc/self/task") if int(task) != os.getpid()]
+            return max(len(os.listdir(f"/proc/self/task/{task}/fd")) for task in others)
+
+        async def main():
+            await asyncio.sleep(0)
+            time.sleep(0.02)
+            await asyncio.sleep(0.02)
+
+        loopwatch.start(record="rec")
+        loops = [new_loop() for _ in range(80)]  # all at once, so that each is another one
+        loops[0].run_until_complete(main())
+        before = count()
+        for loop in loops:
+            loop.run_until_complete(main())
+        after = count()
+        for loop in loops:
+            loop.close()
+        print(before, after)
+        """,
+    )
+    before, after = map(int, output.split())
+    assert after <= before + 4, (before, after)

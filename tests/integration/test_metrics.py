@@ -75,7 +75,9 @@ run(main())
     assert before["loopwatch_iteration_seconds_count", ""] == 0
     assert after["loopwatch_stalls_total", "blocked"] == 3
     assert 0.14 <= after["loopwatch_stalled_seconds_total", "blocked"] < 1
-    assert after["loopwatch_stalls_total", "python"] == 1
+    busy = {cause: value for (name, cause), value in after.items() if name == "loopwatch_stalls_total"}
+    del busy["blocked"]
+    assert sum(busy.values()) == 1, busy  # "python", but on a busy machine it may be "starved" most of the time
     assert 0.18 <= after["loopwatch_iteration_seconds_sum", ""] < 1.5
     count = after["loopwatch_iteration_seconds_count", ""]
     assert count >= 7
@@ -193,8 +195,8 @@ watching.close()
     prefix = "loopwatch.eventloop"
     assert found[f"{prefix}.stalls blocked"] == 1
     assert found[f"{prefix}.stall.duration blocked"] == 1
-    assert 0.05 <= found[f"{prefix}.stalled_time blocked"] < 1
-    assert 0.05 <= found[f"{prefix}.busy_time"] < 2
+    assert 0.04 <= found[f"{prefix}.stalled_time blocked"] < 1
+    assert 0.04 <= found[f"{prefix}.busy_time"] < 2
     assert 0 < found[f"{prefix}.utilization"] <= 1
     assert found[f"{prefix}.iterations 0.032768"] < found[f"{prefix}.iterations +Inf"]
     assert found[f"{prefix}.samples_torn"] >= 0
@@ -202,8 +204,10 @@ watching.close()
     [[name, attributes]] = events["/block"]
     assert name == "event loop blocked"
     assert attributes.pop("loopwatch.blocking_ms") >= 50
-    assert attributes.pop("code.line.number") == 11
-    assert attributes == {"code.file.path": str(tmp_path / "program.py"), "code.function.name": "block"}
+    # Of the last sample, which may have come a moment late, when `block` had returned.
+    place = attributes["code.function.name"], attributes["code.line.number"]
+    assert place in [("block", 11), ("app", 35), ("app", 36)]
+    assert attributes["code.file.path"] == str(tmp_path / "program.py")
 
 
 APP = """

@@ -21,20 +21,47 @@ from tests.integration.project import PATIENCE, Project
 if sys.platform == "win32":
     pytest.skip("POSIX", allow_module_level=True)
 
-# Command line, the framework of the program, what has to be installed besides.
+# Command line, the program, what has to be installed for it.
 SERVERS = {
     "uvicorn": ("-m uvicorn program:app --port {port}", "fastapi", "uvicorn"),
     "uvicorn-uvloop": ("-m uvicorn program:app --port {port} --loop uvloop", "fastapi", "uvloop"),
     "uvicorn-workers": ("-m uvicorn program:app --port {port} --workers 2", "fastapi", "uvicorn"),
+    "uvicorn-reload": ("-m uvicorn program:app --port {port} --reload", "fastapi", "uvicorn"),
+    "fastapi-run": ("-m fastapi run program.py --port {port}", "fastapi", "fastapi_cli"),
+    "litestar-run": ("-m litestar --app program:app run --port {port}", "litestar", "litestar"),
+    "quart-run": ("-m quart --app program:app run --port {port}", "quart", "quart"),
     "hypercorn": ("-m hypercorn program:app --bind 127.0.0.1:{port}", "fastapi", "hypercorn"),
     "hypercorn-quart": ("-m hypercorn program:app --bind 127.0.0.1:{port}", "quart", "hypercorn"),
     "granian": ("-m granian --interface asgi --port {port} program:app", "fastapi", "granian"),
     "daphne": ("-m daphne --bind 127.0.0.1 --port {port} program:app", "fastapi", "daphne"),
     "gunicorn": ("-m gunicorn -k asgi -b 127.0.0.1:{port} program:app", "fastapi", "gunicorn"),
+    "gunicorn-uvicorn": (
+        "-m gunicorn -k uvicorn_worker.UvicornWorker -w 2 -b 127.0.0.1:{port} program:app",
+        "fastapi",
+        "uvicorn_worker",
+    ),
+    "gunicorn-preload": (
+        "-m gunicorn -k uvicorn_worker.UvicornWorker --preload -b 127.0.0.1:{port} program:app",
+        "fastapi",
+        "uvicorn_worker",
+    ),
     "aiohttp": ("{python} program.py {port}", "aiohttp", "aiohttp"),
     "sanic": ("{python} program.py {port}", "sanic", "sanic"),
+    "sanic-workers": ("{python} program.py {port}", "sanic-workers", "sanic"),
 }
 WITHOUT_LIFESPAN = {"daphne"}
+# The roles of the processes that block. Most masters run no loop, and so are not in the recording; gunicorn's does.
+ROLES = {
+    "uvicorn": "main",
+    "uvicorn-workers": "worker",
+    "uvicorn-reload": "worker",
+    "hypercorn": "worker",
+    "granian": "child",
+    "gunicorn": "worker",
+    "gunicorn-uvicorn": "worker",
+    "sanic-workers": "worker",
+    "aiohttp": "main",
+}
 
 
 class Server:
@@ -77,7 +104,7 @@ class Server:
 def serving(project: Project, name: str, *options: str) -> Iterator[Server]:
     """One of the servers with its program."""
     command, framework, library = SERVERS[name]
-    for each in (library, framework):
+    for each in (library, framework.partition("-")[0]):
         if importlib.util.find_spec(each) is None:
             pytest.skip(f"{each} is not installed: it may have no wheel for Python {sys.version.split()[0]}")
     project.write("program.py", PROGRAMS[framework])
@@ -103,6 +130,11 @@ def test_endpoint_is_named(project: Project, name: str) -> None:
     found = stalls_in(run, "block")
     assert [stall.endpoint for stall in found] == [NAMES[SERVERS[name][1]]] * 3
     assert {stall.phase for stall in found} == {"serving"}
+    if name in ROLES:
+        at_fault = {stall.pid for stall in found}
+        assert {each.role for each in run.processes if each.process.pid in at_fault} == {ROLES[name]}
+        if name.startswith("gunicorn"):
+            assert [each.role for each in run.processes].count("master") == 1
     if SERVERS[name][1] == "fastapi" and name not in WITHOUT_LIFESPAN:
         assert {stall.phase for stall in stalls_in(run, "load")} == {"startup"}
     recorded = "".join(path.read_text() for path in project.folder.glob(".loopwatch/*/*.jsonl"))

@@ -12,7 +12,6 @@ from types import FrameType
 from typing import Any
 
 import pytest
-import uvloop
 
 from tests.integration.walking import all_agree, checked, here
 
@@ -137,7 +136,7 @@ def test_coroutines() -> None:
     with all_agree(30):
         asyncio.run(outer())
     with all_agree(30):
-        uvloop.run(outer())
+        pytest.importorskip("uvloop").run(outer())
 
 
 def traced() -> int:

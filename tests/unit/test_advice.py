@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -63,7 +62,7 @@ def site_of(state: str, *frames: Frame, shape: str = "single", phase: Phase = "s
     assert stack is not None
     doing = activity(state)
     if shape == "pile-up":
-        doing = replace(doing, longest=0.001)
+        doing = doing._replace(longest=0.001)
     table = SiteTable()
     table.add(Stall(0, 0.05, 20, 9, ((stack, 9),), activity=doing, phase=phase), threshold=0.01, since=0)
     ((site,), _) = table.finish()

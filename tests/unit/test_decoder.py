@@ -104,7 +104,7 @@ def test_causes_add_up_to_the_stall_whatever_is_recorded() -> None:
     assert [seconds for _, seconds in first.causes] == pytest.approx([0.0375, 0.0125])
     assert (first.gil_held, first.cpu) == (0, None)
     assert [second.gil_held, second.cpu, second.longest] == pytest.approx([0.050, 0.050, 0.050])
-    assert (third.cause, third.longest) == ("", 0)
+    assert (third.cause, third.longest) == ("", None)
 
 
 def test_the_newest_name_of_a_thread_counts() -> None:

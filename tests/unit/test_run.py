@@ -116,7 +116,7 @@ def test_the_first_process_is_the_one_that_no_other_has_started(tmp_path: Path) 
     watched(20, parent_pid=1, command=["uvicorn", "--workers", "1"]).write(tmp_path)
     run = read(tmp_path)
     assert run.command == ("uvicorn", "--workers", "1")
-    assert [(each.process.pid, each.child) for each in run.processes] == [(20, False), (30, True)]
+    assert [(each.process.pid, each.role) for each in run.processes] == [(20, "main"), (30, "child")]
 
 
 def test_nothing_that_can_be_read(tmp_path: Path) -> None:

@@ -302,7 +302,7 @@ def test_processes_and_what_is_worth_knowing_about_them(tmp_path: Path) -> None:
     text = render(tmp_path, width=150)
     assert "loopwatch · gunicorn app:app · 1.00 s · 5 processes · threshold 10 ms" in text
     assert "The loops were blocked for 80 ms (4.0 % of their time) in 2 stalls; the worst took 40 ms." in text
-    assert "pid 11 · uvloop in MainThread · 1.00 s · busy 10 % · 1 stall, 40 ms\n" in text
+    assert "pid 11 · child · uvloop in MainThread · 1.00 s · busy 10 % · 1 stall, 40 ms\n" in text
     assert "No event loop ran in pid 10 (gunicorn app:app), pid 14 and pid 13 (uvicorn app:app)." in text
     assert "Not watched: pid 9 (x.py): too old\n" in text
     assert "Note on pid 11 and 12: 7 records could not be written (disk full or gone)." in text

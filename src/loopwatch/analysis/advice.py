@@ -16,7 +16,7 @@ from importlib.resources import files
 from typing import Any, Literal, get_args
 
 from loopwatch.analysis.causes import Why
-from loopwatch.analysis.frames import below, short
+from loopwatch.analysis.frames import below, callback, short
 from loopwatch.analysis.mend import TO_PROCESS, TO_THREAD, rewritten, sent_away
 from loopwatch.analysis.origins import Origins
 from loopwatch.analysis.sites import Site
@@ -170,11 +170,10 @@ class Advisor:
         return self._origins[module]
 
 
-def _importing(stack: Stack) -> tuple[Frame, ...]:
-    """What runs the module that is the stack's place: a module's own code runs because it is imported."""
-    frames = stack.frames
-    at = next((at for at, frame in enumerate(frames) if frame is stack.place), 0)
-    return frames[at - 1 : at] if at and stack.place.function == "<module>" else ()
+def _importing(stack: Stack) -> Iterator[Frame]:
+    """What the importer has on the stack outside of the place: whatever a module does when it is imported is an import,
+    too."""
+    return (frame for frame in callback(stack) if frame.file.startswith("<frozen importlib"))
 
 
 def _own_frames(site: Site) -> Iterator[Frame]:

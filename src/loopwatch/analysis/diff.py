@@ -17,7 +17,7 @@ from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
 from loopwatch.model import Frame
 
-# What became of a site; `same` is one whose rate has changed by less than a fifth.
+# What became of a site; `same` is one whose rate has changed by less than a quarter.
 Outcome = Literal["gone", "new", "grown", "shrunk", "same"]
 OUTCOMES: tuple[Outcome, ...] = ("new", "grown", "same", "shrunk", "gone")
 

@@ -14,12 +14,14 @@ from typing import TypeAlias
 
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.result import PlacedStall, Run, Totals, WatchedProcess
+from loopwatch.analysis.roles import roles
 from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
 from loopwatch.model import CAUSES, Cause, Loop, Process, Stall, Unwatched
 from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
+from loopwatch.recording.files import starters
 
 _Rank: TypeAlias = tuple[bool, float, int]  # of a stall: without an end, how long, how early
 
@@ -122,6 +124,7 @@ class Reader:
         now = self.clock()
         started = min((process.started for process, _, _ in self.processes), default=now)
         last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
+        all_roles = roles([process for process, _, _ in self.processes], starters(paths))
         sites, places = self.sites.finish()
         # Copies: what a reader has taken may be asked for again when it has taken more.
         stalls = sorted((copy(stall) for _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
@@ -137,8 +140,8 @@ class Reader:
             threshold=first.threshold,
             interval=first.interval,
             processes=tuple(
-                WatchedProcess(process, running, process.parent_pid in pids, loops)
-                for process, running, loops in self.processes
+                WatchedProcess(process, running, role, loops)
+                for (process, running, loops), role in zip(self.processes, all_roles, strict=True)
             ),
             unwatched=unwatched,
             totals=Totals(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from loopwatch.analysis.roles import Role
 from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, counts
 from loopwatch.analysis.timeline import Timeline
@@ -45,7 +46,7 @@ class WatchedProcess:
 
     process: Process
     running: bool
-    child: bool  # its parent is watched as well
+    role: Role
     loops: tuple[Loop, ...]
 
 

@@ -2,59 +2,57 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import Final
 
-from loopwatch.model import CAUSES, Activity, Cause, Holder
-from loopwatch.recording.fields import LIMIT, Record, count, integer
+from loopwatch.model import CAUSES, NO_ACTIVITY, Activity, Cause, Holder
+from loopwatch.recording.fields import LIMIT, Record
 from loopwatch.recording.tables import Tables
 
-_UNKNOWN: Final = Activity()
-_ORDER: Final = {cause: at for at, cause in enumerate(CAUSES)}
+_TIME: Final = itemgetter(1)
 
 
 def activity(record: Record, length: int, tables: Tables) -> Activity:
     """What a record of a stall of `length` ns says of its cause; nothing if it is of a version that did not say."""
-    if "causes" not in record and "cpu" not in record and "longest" not in record:
-        return _UNKNOWN
-    times = _times(record)
-    sampled = sum(times.values())
+    causes, longest = record.get("causes"), _time(record, "longest")
+    if causes is None and longest is None:
+        return NO_ACTIVITY
+    times = _times(causes)
+    sampled = sum([time for _, time in times])
     # Its times are those of the whole stall. If they are not, they shall be: shares are what they tell.
     scale = length / sampled / 1e9 if sampled else 0.0
-    wall = count(record, "cpu_wall")
-    longest = integer(record, "longest")
+    held, cpu, wall = _time(record, "gil_held"), _time(record, "cpu"), _time(record, "cpu_wall")
+    delay, throttled, holders = _time(record, "run_delay"), _time(record, "throttled"), record.get("holders")
     return Activity(
-        causes=tuple([(cause, time * scale) for cause, time in sorted(times.items(), key=_most_first)]),
-        gil_held=min(count(record, "gil_held"), times.get("native", 0)) * scale,
-        cpu=min(1.0, count(record, "cpu") / wall) * length / 1e9 if wall and "cpu" in record else None,
-        run_delay=_seconds(record, "run_delay"),
-        throttled=_seconds(record, "throttled"),
-        longest=None if longest is None else max(0, min(longest, length)) / 1e9,
-        holders=_holders(record, tables) if "gil" in times else (),
+        tuple([(cause, time * scale) for cause, time in times]),
+        min(held, dict(times).get("native", 0)) * scale if held else 0.0,
+        min(1.0, cpu / wall) * length / 1e9 if wall and cpu is not None else None,
+        None if delay is None else delay / 1e9,
+        None if throttled is None else throttled / 1e9,
+        None if longest is None else min(longest, length) / 1e9,
+        _holders(holders, tables) if holders else (),
     )
 
 
-def _times(record: Record) -> dict[Cause, int]:
-    causes = record.get("causes")
-    if not isinstance(causes, dict):
-        return {}
-    return {
-        cause: time
-        for cause in _ORDER.keys() & causes.keys()
-        if type(time := causes[cause]) is int and 0 < time < LIMIT
-    }
+def _times(causes: object) -> list[tuple[Cause, int]]:
+    """Nanoseconds by cause, most first; among equals in the order of `CAUSES`."""
+    if type(causes) is not dict:
+        return []
+    found = [
+        (cause, time) for cause in CAUSES if cause in causes and type(time := causes[cause]) is int and 0 < time < LIMIT
+    ]
+    if len(found) > 1:
+        found.sort(key=_TIME, reverse=True)
+    return found
 
 
-def _most_first(item: tuple[Cause, int]) -> tuple[int, int]:
-    return -item[1], _ORDER[item[0]]
+def _time(record: Record, key: str) -> int | None:
+    value = record.get(key)
+    return value if type(value) is int and 0 <= value < LIMIT else None
 
 
-def _seconds(record: Record, key: str) -> float | None:
-    value = integer(record, key)
-    return None if value is None or value < 0 else value / 1e9
-
-
-def _holders(record: Record, tables: Tables) -> tuple[Holder, ...]:
-    entries, found = record.get("holders"), list[Holder]()
+def _holders(entries: object, tables: Tables) -> tuple[Holder, ...]:
+    found: list[Holder] = []
     for entry in entries if isinstance(entries, list) else ():
         if type(entry) is not list or len(entry) < 3 or type(entry[2]) is not int or not 0 < entry[2] < LIMIT:
             continue

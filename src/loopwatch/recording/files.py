@@ -17,7 +17,7 @@ from loopwatch.recording.fields import count, parse_line, text, texts
 FOLDER = ".loopwatch"
 _RECORD_FIRST = "record one first: loopwatch run COMMAND"
 _NAME = re.compile(r"(\d{1,19})-(\d{1,19})(?:\.(\d{1,9}))?\.jsonl")
-_RUN = re.compile(r"(\d{8}T\d{6}(?:\.\d{1,6})?)Z-\d+")  # the folder that `loopwatch run` makes
+_RUN = re.compile(r"(\d{8}T\d{6}(?:\.\d{1,6})?)Z-(\d+)")  # the folder that `loopwatch run` makes
 _CHUNK = 1 << 18  # bytes read at a time
 
 
@@ -95,6 +95,11 @@ def recordings_in(base: Path) -> list[tuple[float, Path]]:
         return [(_began(path), path) for path in base.iterdir() if path.is_dir() and _RUN.fullmatch(path.name)]
     except OSError:
         return []
+
+
+def starters(paths: Iterable[Path]) -> frozenset[int]:
+    """The pids of each `loopwatch run` that has made one of these folders."""
+    return frozenset(int(match[2]) for path in paths if (match := _RUN.fullmatch(path.name)))
 
 
 def process_of(file: Path) -> tuple[int, float]:

@@ -82,7 +82,7 @@ def process_object(each: WatchedProcess) -> dict[str, Any]:
         "python": process.python,
         "command": list(process.command),
         "state": "running" if each.running else "ended",
-        "role": "child" if each.child else "main",
+        "role": each.role,
         "notes": process_notes(process),
         "loops": [_loop(loop) for loop in each.loops],
     }

@@ -216,7 +216,8 @@ class _Page:
             for each in busy:
                 for loop in each.loops:
                     yield Text(
-                        f"pid {each.process.pid} · {plain(loop.kind)} in {plain(loop.thread) or 'a thread'} · "
+                        f"pid {each.process.pid} · {each.role} · "
+                        f"{plain(loop.kind)} in {plain(loop.thread) or 'a thread'} · "
                         f"{duration(loop.seconds)} · busy {share(loop.busy, loop.seconds)} · "
                         f"{counted(loop.stalls, 'stall')}, {duration(loop.stalled)}"
                         f"{' · running' if each.running else ''}"

@@ -1,0 +1,41 @@
+"""What a process is within its run, as far as commands and parents tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from typing import Literal
+
+from loopwatch.model import Process
+
+# main      what was started, alone or beside children of other kinds
+# master    has workers: the parent of a server, a process pool's
+# reloader  a master that starts its worker anew when the code changes
+# worker    forked from its parent, or spawned by multiprocessing
+# child     started by another program, which is not watched or runs no loop, or is of another kind
+Role = Literal["main", "master", "reloader", "worker", "child"]
+
+_SPAWNED = "--multiprocessing-fork"
+
+
+def roles(processes: Sequence[Process], starters: Set[int] = frozenset()) -> list[Role]:
+    """The role of each. `starters`: the pids of each `loopwatch run`, where they are known."""
+    by_pid = {process.pid: process for process in processes}
+    found = [_below(process, by_pid.get(process.parent_pid), starters) for process in processes]
+    masters = {process.parent_pid for process, role in zip(processes, found, strict=True) if role == "worker"}
+    return [
+        role if role == "worker" or process.pid not in masters else _above(process)
+        for process, role in zip(processes, found, strict=True)
+    ]
+
+
+def _below(process: Process, parent: Process | None, starters: Set[int]) -> Role:
+    if _SPAWNED in process.command:
+        return "worker"
+    if parent is None or parent is process:
+        # With --exec it is the process that `loopwatch run` was.
+        return "child" if starters and starters.isdisjoint((process.pid, process.parent_pid)) else "main"
+    return "worker" if process.command == parent.command else "child"
+
+
+def _above(process: Process) -> Role:
+    return "reloader" if "--reload" in process.command else "master"
