@@ -6,6 +6,7 @@ after a look at whether they are there, so that tests that compare all headers s
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Any
@@ -64,6 +65,7 @@ def pytest_configure() -> None:
         original(self, wrapped(app), *args, **kwargs)
 
     testclient.TestClient.__init__ = __init__  # type: ignore[method-assign]
+    logging.getLogger("loopwatch").propagate = False  # these tests count what is logged
     loopwatch.start(threshold=0.001)
 
 

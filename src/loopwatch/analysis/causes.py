@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -47,13 +46,6 @@ class Why:
 
 
 UNKNOWN = Why()
-
-
-def time_by_cause(whys: Iterable[Why]) -> tuple[tuple[Cause, float], ...]:
-    """The seconds of each cause in all of them, most first."""
-    every = list(whys)
-    found = ((cause, sum(why.seconds(cause) for why in every)) for cause in CAUSES)
-    return tuple(sorted((each for each in found if each[1]), key=lambda each: -each[1]))
 
 
 @dataclass(slots=True)
