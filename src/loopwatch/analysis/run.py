@@ -18,6 +18,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from loopwatch.analysis.causes import added_up
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
 from loopwatch.analysis.roles import Role, roles
@@ -25,9 +26,8 @@ from loopwatch.analysis.selection import Selection
 from loopwatch.analysis.sites import Site, SiteTable, counts
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
-from loopwatch.model import CAUSES, Cause, Loop, Phase, Process, Stall, State, Unwatched
+from loopwatch.model import Cause, Loop, Phase, Process, Stall, State, Unwatched
 from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
-from loopwatch.recording.files import starters
 
 MOST_STALLS = 100_000
 PARALLEL = 48 << 20  # bytes; less is read before other processes have started
@@ -268,7 +268,7 @@ class Reader:
         now = self.clock()
         started = min((process.started for process, _, _ in self.processes), default=now)
         last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
-        all_roles = roles([process for process, _, _ in self.processes], starters(paths))
+        all_roles = roles([process for process, _, _ in self.processes], paths)
         sites, places = self.sites.finish()
         # Copies: what a reader has taken may be asked for again when it has taken more.
         stalls = sorted((copy(stall) for _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))
@@ -303,7 +303,7 @@ class Reader:
                 lost=self.lost,
                 unplaced=self.unplaced,
                 dropped=sum(process.damage.dropped for process, _, _ in self.processes),
-                causes=_causes(sites),
+                causes=added_up([site.why for site in sites if site.counted]),
             ),
             sites=tuple(sites),
             stalls=tuple(stalls),
@@ -392,10 +392,3 @@ def _placed(stall: Stall, site: int) -> PlacedStall:
         activity.run_delay,
         activity.throttled,
     )
-
-
-def _causes(sites: Iterable[Site]) -> tuple[tuple[Cause, float], ...]:
-    """The time of each cause in all sites that count, most first."""
-    counted = [site.why for site in sites if site.counted]
-    found = ((cause, sum(why.seconds(cause) for why in counted)) for cause in CAUSES)
-    return tuple(sorted((each for each in found if each[1]), key=lambda each: -each[1]))
