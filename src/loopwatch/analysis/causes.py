@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -110,9 +109,3 @@ _UNREAD = ("", "")
 
 def _function(each: GilHolder) -> tuple[str, str]:
     return (each.frame.file, each.frame.function) if each.frame else _UNREAD
-
-
-def added_up(whys: Collection[Why]) -> tuple[tuple[Cause, float], ...]:
-    """The seconds of each cause in all of them, most first."""
-    found = ((cause, sum(why.seconds(cause) for why in whys)) for cause in CAUSES)
-    return tuple(sorted((each for each in found if each[1]), key=lambda each: -each[1]))

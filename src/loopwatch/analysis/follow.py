@@ -9,7 +9,8 @@ from pathlib import Path
 
 from loopwatch.analysis.count import Count
 from loopwatch.analysis.liveness import is_running
-from loopwatch.analysis.run import Reader, Run
+from loopwatch.analysis.reader import Reader
+from loopwatch.analysis.result import Run
 from loopwatch.analysis.selection import Selection
 from loopwatch.model import Process, Stall
 from loopwatch.recording import Decoder, ProcessFiles, Recording, recording_at
