@@ -15,10 +15,10 @@
 #include "status.h"
 
 enum {
-    LW_REQUEST_SLOTS = 16384,       /* at most */
-    LW_REQUEST_SLOTS_USUAL = 4096,  /* unless lw_requests_limit says otherwise */
-    LW_ENDPOINTS_MOST = 4096, /* distinct names; later ones are called "<other>" */
-    LW_ENDPOINT_BYTES = 256,  /* of a name; a longer one is cut */
+    LW_REQUEST_SLOTS = 16384,      /* at most */
+    LW_REQUEST_SLOTS_USUAL = 4096, /* unless lw_requests_limit says otherwise */
+    LW_ENDPOINTS_MOST = 4096,      /* distinct names; later ones are called "<other>" */
+    LW_ENDPOINT_BYTES = 256,       /* of a name; a longer one is cut */
 };
 
 #define LW_NO_SLOT UINT32_MAX

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from loopwatch.analysis.roles import Role, roles
 from loopwatch.model import Process
 
@@ -39,8 +41,9 @@ def test_other_programs() -> None:
 def test_below_what_runs_no_loop() -> None:
     """A server's master, or a shell: what is known is that `loopwatch run` has not started it."""
     process = [Process(7, 6, command=("granian",))]
-    assert roles(process, {5}) == ["child"]
-    assert roles(process, {5, 6}) == roles(process, {7}) == ["main"]
+    five, six, seven = (Path(f"20261122T220211.236Z-{pid}") for pid in (5, 6, 7))
+    assert roles(process, [five]) == ["child"]
+    assert roles(process, [five, six]) == roles(process, [seven]) == roles(process, [Path("rec")]) == ["main"]
 
 
 def test_workers_of_workers() -> None:

@@ -21,7 +21,6 @@ from loopwatch.analysis.timeline import Timeline
 from loopwatch.errors import RecordingError
 from loopwatch.model import CAUSES, Cause, Loop, Process, Stall, Unwatched
 from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
-from loopwatch.recording.files import starters
 
 _Rank: TypeAlias = tuple[bool, float, int]  # of a stall: without an end, how long, how early
 
@@ -124,7 +123,7 @@ class Reader:
         now = self.clock()
         started = min((process.started for process, _, _ in self.processes), default=now)
         last = max((now if running else process.seen for process, running, _ in self.processes), default=now)
-        all_roles = roles([process for process, _, _ in self.processes], starters(paths))
+        all_roles = roles([process for process, _, _ in self.processes], paths)
         sites, places = self.sites.finish()
         # Copies: what a reader has taken may be asked for again when it has taken more.
         stalls = sorted((copy(stall) for _, stall in self.heap), key=lambda stall: (-stall.duration, stall.start))

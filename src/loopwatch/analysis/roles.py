@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
+from pathlib import Path
 from typing import Literal
 
 from loopwatch.model import Process
+from loopwatch.recording.files import starters_of
 
 # main      what was started, alone or beside children of other kinds
 # master    has workers: the parent of a server, a process pool's
@@ -17,8 +19,9 @@ Role = Literal["main", "master", "reloader", "worker", "child"]
 _SPAWNED = "--multiprocessing-fork"
 
 
-def roles(processes: Sequence[Process], starters: Set[int] = frozenset()) -> list[Role]:
-    """The role of each. `starters`: the pids of each `loopwatch run`, where they are known."""
+def roles(processes: Sequence[Process], paths: Iterable[Path] = ()) -> list[Role]:
+    """The role of each. `paths`: the recordings, whose names tell the pids of each `loopwatch run`."""
+    starters = starters_of(paths)
     by_pid = {process.pid: process for process in processes}
     found = [_below(process, by_pid.get(process.parent_pid), starters) for process in processes]
     masters = {process.parent_pid for process, role in zip(processes, found, strict=True) if role == "worker"}

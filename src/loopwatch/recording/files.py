@@ -97,7 +97,7 @@ def recordings_in(base: Path) -> list[tuple[float, Path]]:
         return []
 
 
-def starters(paths: Iterable[Path]) -> frozenset[int]:
+def starters_of(paths: Iterable[Path]) -> frozenset[int]:
     """The pids of each `loopwatch run` that has made one of these folders."""
     return frozenset(int(match[2]) for path in paths if (match := _RUN.fullmatch(path.name)))
 
