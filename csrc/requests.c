@@ -11,6 +11,7 @@ enum { PROBES = 64 }; /* slots that are tried before a request goes without one 
 struct lw_requests {
     _Atomic uint64_t begun, untracked;
     _Atomic uint32_t next; /* where the search for a free slot begins */
+    _Atomic uint32_t limit;
     lw_slot slots[LW_REQUEST_SLOTS];
     /* names; under the lock, but the pointers below `endpoints` never change */
     lw_mutex *lock;
@@ -34,6 +35,7 @@ lw_status lw_requests_create(lw_requests **out)
         free(requests);
         return LW_NO_MEMORY;
     }
+    atomic_store(&requests->limit, LW_REQUEST_SLOTS_USUAL);
     lw_text_open(&requests->text, (size_t)LW_ENDPOINTS_MOST * LW_ENDPOINT_BYTES);
     requests->names[LW_NO_ENDPOINT] = no_endpoint;
     requests->names[1] = other_endpoints;
@@ -64,11 +66,16 @@ static bool take_slot(lw_slot *slot, uint64_t number)
     return true;
 }
 
+void lw_requests_limit(lw_requests *requests, uint32_t slots)
+{
+    atomic_store(&requests->limit, slots == 0 ? 1 : slots < LW_REQUEST_SLOTS ? slots : LW_REQUEST_SLOTS);
+}
+
 uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
 {
     uint64_t number = atomic_fetch_add(&requests->begun, 1) + 1;
     for (unsigned probe = 0; probe < PROBES; probe++) {
-        uint32_t candidate = atomic_fetch_add(&requests->next, 1) % LW_REQUEST_SLOTS;
+        uint32_t candidate = atomic_fetch_add(&requests->next, 1) % atomic_load(&requests->limit);
         if (take_slot(&requests->slots[candidate], number)) {
             *slot = candidate;
             return number;

@@ -15,7 +15,8 @@
 #include "status.h"
 
 enum {
-    LW_REQUEST_SLOTS = 4096,
+    LW_REQUEST_SLOTS = 16384,       /* at most */
+    LW_REQUEST_SLOTS_USUAL = 4096,  /* unless lw_requests_limit says otherwise */
     LW_ENDPOINTS_MOST = 4096, /* distinct names; later ones are called "<other>" */
     LW_ENDPOINT_BYTES = 256,  /* of a name; a longer one is cut */
 };
@@ -41,6 +42,9 @@ typedef struct lw_requests lw_requests;
 
 lw_status lw_requests_create(lw_requests **out);
 void lw_requests_destroy(lw_requests *requests); /* accepts NULL */
+
+/* How many slots are given out from now on, from 1 to LW_REQUEST_SLOTS. Any thread. */
+void lw_requests_limit(lw_requests *requests, uint32_t slots);
 
 /* A request begins: its number, and a slot or LW_NO_SLOT. Any thread. */
 uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot);

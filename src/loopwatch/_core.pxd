@@ -54,6 +54,7 @@ cdef extern from "requests.h" nogil:
         pass
 
     lw_status lw_requests_create(lw_requests **out)
+    void lw_requests_limit(lw_requests *requests, uint32_t slots)
     uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
     void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot)
     lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)

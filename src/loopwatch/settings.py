@@ -23,6 +23,7 @@ _PARENTS = {"dir", "quiet", "recordings", "recording_days"}  # of no use in the 
 _PACKAGE = re.compile(r"\w+(\.\w+)*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+MOST_REQUESTS = 16384  # LW_REQUEST_SLOTS
 LEAST_RECORDING = 1 << 20  # bytes: four parts that hold something
 
 _T = TypeVar("_T")
@@ -66,6 +67,13 @@ def _count(value: Any) -> int:
     return number
 
 
+def _slots(value: Any) -> int:
+    number = _count(value)
+    if number > MOST_REQUESTS:
+        raise ConfigError(f"{number} requests are too many", f"write {MOST_REQUESTS} or less")
+    return number
+
+
 def _size(value: Any) -> int:
     """Bytes."""
     match = _SIZE.fullmatch(str(value).strip())
@@ -98,6 +106,7 @@ class Settings:
     recording_size: int = _setting(256 << 20, _size, "of one process; older parts make room")
     recordings: int = _setting(50, _count, "how many recordings are kept")
     recording_days: int = _setting(30, _count, "how long recordings are kept")
+    requests: int = _setting(4096, _slots, "requests in flight that are told apart")
     stacks: int = _setting(256, _count, "distinct stacks kept for one stall")
 
     def with_values(self, values: Mapping[str, Any], spelled: Callable[[str], str] = str, place: str = "") -> Settings:

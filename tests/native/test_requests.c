@@ -20,9 +20,9 @@ CASE(every_request_has_its_own_number_and_slot)
     static bool taken[LW_REQUEST_SLOTS];
     uint32_t slot;
 
-    for (uint64_t i = 1; i <= LW_REQUEST_SLOTS; i++) {
+    for (uint64_t i = 1; i <= LW_REQUEST_SLOTS_USUAL; i++) {
         CHECK_EQUAL(lw_request_begin(requests, &slot), i);
-        CHECK(slot < LW_REQUEST_SLOTS && !taken[slot]);
+        CHECK(slot < LW_REQUEST_SLOTS_USUAL && !taken[slot]);
         CHECK(lw_request_slot(requests, i, slot) != NULL);
         taken[slot] = true;
     }
@@ -35,18 +35,37 @@ CASE(beyond_the_slots_requests_are_counted)
     lw_requests *requests = create();
     uint32_t slot, first = 0;
 
-    for (uint64_t i = 1; i <= LW_REQUEST_SLOTS; i++) {
+    for (uint64_t i = 1; i <= LW_REQUEST_SLOTS_USUAL; i++) {
         lw_request_begin(requests, i == 1 ? &first : &slot);
     }
     uint64_t number = lw_request_begin(requests, &slot);
     CHECK_EQUAL(slot, LW_NO_SLOT);
     CHECK(lw_request_slot(requests, number, slot) == NULL);
     CHECK_EQUAL(lw_requests_untracked(requests), 1);
-    CHECK_EQUAL(lw_requests_begun(requests), LW_REQUEST_SLOTS + 1);
+    CHECK_EQUAL(lw_requests_begun(requests), LW_REQUEST_SLOTS_USUAL + 1);
     lw_request_end(requests, number, slot);
     lw_request_end(requests, 1, first);
     CHECK(lw_request_slot(requests, 1, first) == NULL);
     lw_request_end(requests, 1, first); /* again: no effect */
+    lw_requests_destroy(requests);
+}
+
+CASE(the_number_of_slots_can_be_changed)
+{
+    lw_requests *requests = create();
+    uint32_t slot, least = 0;
+
+    lw_requests_limit(requests, 2);
+    for (int i = 0; i < 3; i++) {
+        lw_request_begin(requests, &slot);
+        CHECK(i < 2 ? slot < 2 : slot == LW_NO_SLOT);
+    }
+    lw_requests_limit(requests, UINT32_MAX);
+    for (uint32_t i = 2; i < LW_REQUEST_SLOTS; i++) {
+        lw_request_begin(requests, &slot);
+        least += slot != LW_NO_SLOT;
+    }
+    CHECK(least > LW_REQUEST_SLOTS / 2); /* not every search finds one of the last */
     lw_requests_destroy(requests);
 }
 

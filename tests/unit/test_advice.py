@@ -154,6 +154,13 @@ def test_states() -> None:
     assert state_of(Why()) == ""
 
 
+def test_a_busy_machine_is_the_answer_only_where_it_is_nearly_all() -> None:
+    assert state_of(Why((("starved", 0.7), ("python", 0.3)))) == "starved"
+    assert state_of(Why((("starved", 0.6), ("native", 0.4)), gil_held=0.4)) == "held"
+    assert state_of(Why((("starved", 0.6), ("native", 0.4)))) == "released"
+    assert state_of(Why((("starved", 0.5), ("blocked", 0.4), ("gc", 0.1)))) == "blocked"
+
+
 def advise(folder: Path, source: str, state: str, *frames: Frame, **how: Phase) -> Advice | None:
     own = underlined(folder / "main.py", source, "handler")
     return Advisor(Source()).advice(site_of(state, own, *frames, **how))

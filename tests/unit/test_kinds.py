@@ -42,6 +42,24 @@ def test_kind(file: str, kind: str) -> None:
     assert Kinds(PATHS, CWD, "linux").kind(file) == kind
 
 
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        (f"{SITE}/ours/main.py", "app"),
+        (f"{SITE}/ours.py", "app"),
+        (f"{SITE}/ours2/main.py", "library"),
+        (f"{SITE}/other/ours/main.py", "library"),
+        (f"{SITE}/space/ours/main.py", "app"),
+        (f"{SITE}/space/main.py", "library"),
+        ("/opt/other/site-packages/ours/x.py", "app"),
+        (f"{SITE}/uvloop/loop.py", "loop"),
+        (f"{STDLIB}/ours/x.py", "stdlib"),
+    ],
+)
+def test_packages_that_are_own_code(file: str, kind: str) -> None:
+    assert Kinds(PATHS, CWD, "linux", app=("ours", "space.ours")).kind(file) == kind
+
+
 def test_methods_that_dataclasses_makes_are_not_the_users_own() -> None:
     assert Kinds(PATHS).kind("<string>", "__create_fn__.<locals>.__init__") == "library"
 

@@ -85,6 +85,7 @@ def test_variables(variables: dict[str, str], expected: dict[str, Any]) -> None:
         ('recording_size = "5 apples"', "recording_size: '5 apples' is no size"),
         ('recording_size = "1k"', "recording_size: a recording of 1k holds nothing"),
         ("dir = 5", "dir: 5 is no path"),
+        ("requests = 20000", "requests: 20000 requests are too many; write 16384 or less"),
         ("[tool.loopwatch.more]\nx = 1", "more: there is no such setting"),
     ],
 )

@@ -29,6 +29,7 @@ State = Literal["python", "held", "released", "blocked", "gil", "gc", "starved",
 STATES: tuple[State, ...] = get_args(State)
 
 _MOSTLY = 0.5
+_NEARLY_ALL = 2 / 3
 _THREAD = "in a thread, since it does not need the GIL"
 _PROCESS = "in a process pool, since it holds the GIL: a thread would stall the loop all the same"
 # By state, where work that is taken off the loop goes.
@@ -89,14 +90,22 @@ def _frozen(value: Any) -> Any:
 
 
 def state_of(why: Why) -> State | Literal[""]:
-    """What the thread was doing for most of the time; empty where that is not known."""
-    match why.cause:
-        case "native":
+    """What the thread was doing for most of the time; empty where that is not known.
+
+    A busy machine starves whatever it runs. So being starved has to be nearly all: else the rest is what can be mended.
+    """
+    causes = [cause for cause, _ in why.causes]
+    starved, whole = why.seconds("starved"), sum(seconds for _, seconds in why.causes)
+    if causes[:1] == ["starved"]:
+        if len(causes) == 1 or starved >= _NEARLY_ALL * whole:
+            return "throttled" if (why.throttled or 0.0) >= _MOSTLY * starved else "starved"
+        del causes[0]
+    match causes:
+        case ["native", *_]:
             return "held" if why.held_share >= _MOSTLY else "released"
-        case "starved" if (why.throttled or 0.0) >= _MOSTLY * why.seconds("starved"):
-            return "throttled"
-        case cause:
+        case ["python" | "blocked" | "gil" | "gc" as cause, *_]:
             return cause
+    return ""
 
 
 class Advisor:
