@@ -38,27 +38,28 @@ def run(quick: bool) -> list[Outcome]:
     outcome = Outcome(
         "scale",
         f"Reports of {stalls:,} stalls from {_PROCESSES} processes",
-        ["format", "time", "peak memory", "size"],
+        ["format", "time", "CPU", "peak memory", "size"],
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         size = sum(generate(folder / "run", number, stalls // _PROCESSES) for number in range(_PROCESSES))
         outcome.notes.append(f"a recording of {size / 1e6:,.0f} MB")
         for each in _FORMATS:
-            seconds, peak, made = measure(folder, each)
-            row = [each, f"{seconds:.1f} s", f"{peak / 1e6:.0f} MB", f"{made / 1e6:.2f} MB"]
-            outcome.add(row, format=each, stalls=stalls, seconds=seconds, peak_bytes=peak, bytes=made)
+            seconds, cpu, peak, made = measure(folder, each)
+            row = [each, f"{seconds:.1f} s", f"{cpu:.1f} s", f"{peak / 1e6:.0f} MB", f"{made / 1e6:.2f} MB"]
+            outcome.add(row, format=each, stalls=stalls, seconds=seconds, cpu_seconds=cpu, peak_bytes=peak, bytes=made)
     return [outcome]
 
 
-def measure(folder: Path, name: str) -> tuple[float, int, int]:
-    """Seconds, bytes of resident memory at the peak, and bytes of the report. The memory is that of the command and
-    of all processes that it starts, together: pages that they share count for each."""
+def measure(folder: Path, name: str) -> tuple[float, float, int, int]:
+    """Seconds, CPU seconds, bytes of resident memory at the peak, and bytes of the report. CPU
+    and memory are those of the command and of all processes that it starts, together: pages that they share count for
+    each."""
     out = folder / f"report.{name}"
     command = [sys.executable, "-m", "loopwatch", "report", "--no-source", "-f", name, "-o", str(out)]
     source = str(Path(__file__).resolve().parents[1] / "src")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [source, os.environ.get("PYTHONPATH")]))}
-    begin, peak = time.monotonic(), 0
+    begin, used, peak = time.monotonic(), _cpu(), 0
     with subprocess.Popen([*command, str(folder / "run")], env=environment) as child:
         watched = psutil.Process(child.pid)
         while child.poll() is None:
@@ -66,7 +67,13 @@ def measure(folder: Path, name: str) -> tuple[float, int, int]:
             time.sleep(_LOOK)
     if child.returncode:
         raise RuntimeError(f"loopwatch report -f {name} ended with status {child.returncode}")
-    return time.monotonic() - begin, peak, out.stat().st_size
+    return time.monotonic() - begin, _cpu() - used, peak, out.stat().st_size
+
+
+def _cpu() -> float:
+    """CPU seconds of all processes that have been started here and have ended."""
+    times = os.times()
+    return times.children_user + times.children_system
 
 
 def _resident(process: psutil.Process) -> int:

@@ -176,7 +176,7 @@ class SiteTable:
         tally.why.add(stall.activity)
         here = 0
         for each, samples in stall.stacks:
-            other = each.place
+            other = place if each is stack else each.place
             if other.file == place.file and other.function == place.function:
                 tally.lines[other.line] += samples
                 if other.line == place.line:

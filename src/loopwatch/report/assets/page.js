@@ -59,10 +59,10 @@
 
   const processes = () => {
     const rows = page.processes.flatMap((each) => (each.loops.length ? each.loops : [null]).map((loop) => [
-      String(each.pid), `Python ${each.python}`, each.state, loop ? `${loop.kind} in ${loop.thread || "a thread"}` : "no event loop",
+      String(each.pid), each.role, `Python ${each.python}`, each.state, loop ? `${loop.kind} in ${loop.thread || "a thread"}` : "no event loop",
       loop ? lw.duration(loop.seconds * 1e3) : "", loop ? lw.share(loop.utilization, 1) : "", loop ? lw.number(loop.stalls) : "", loop ? lw.duration(loop.stalled_ms) : "",
     ]));
-    table("processes", [["Pid", "figure"], ["Interpreter", ""], ["State", ""], ["Loop", ""], ["Watched", "figure"], ["Busy", "figure"], ["Stalls", "figure"], ["Blocked", "figure"]], rows);
+    table("processes", [["Pid", "figure"], ["Role", ""], ["Interpreter", ""], ["State", ""], ["Loop", ""], ["Watched", "figure"], ["Busy", "figure"], ["Stalls", "figure"], ["Blocked", "figure"]], rows);
   };
 
   const notes = () => {

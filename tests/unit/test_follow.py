@@ -1,0 +1,122 @@
+"""Following a recording: however it grows, in the end it is what reading it at once gives."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+
+from loopwatch.analysis.follow import Follower
+from loopwatch.analysis.run import Run, load
+from loopwatch.analysis.selection import Selection
+from loopwatch.errors import RecordingError
+from loopwatch.recording import find_recordings
+from loopwatch.report import Options, reporter
+from tests.unit.project import make_service
+from tests.unit.recordings import RUNNER, SECOND, UNIX, RecordingBuilder
+
+NOW = UNIX / SECOND + 60
+
+
+def as_json(run: Run) -> str:
+    out = io.StringIO()
+    reporter("json").write(run, out, Options(source=False))
+    return out.getvalue()
+
+
+def follow(folder: Path, selection: Selection | None = None, *, alive: bool = False) -> Follower:
+    recordings = find_recordings([folder])
+    return Follower(recordings, selection, most_stalls=100_000, clock=lambda: NOW, alive=lambda _: alive)
+
+
+def read(folder: Path, selection: Selection | None = None, *, alive: bool = False) -> Run:
+    return load(find_recordings([folder]), selection, clock=lambda: NOW, alive=lambda _: alive)
+
+
+@pytest.mark.parametrize("step", [1, 97, 1000, 10**6])
+def test_it_ends_as_reading_at_once_does(tmp_path: Path, step: int) -> None:
+    make_service(tmp_path)
+    (file,) = tmp_path.glob(".loopwatch/*/*.jsonl")
+    data = file.read_bytes()
+    growing = tmp_path / "growing" / file.name
+    growing.parent.mkdir()
+    growing.write_bytes(data[:600])  # the header
+    follower = follow(growing.parent)
+    stalls = 0
+    size = 600
+    while size < len(data):
+        size = max(size + step, size + len(data) // 40)
+        growing.write_bytes(data[:size])
+        follower.update()
+        run = follower.run()
+        assert run.totals.stalls >= stalls  # none that was seen is gone again
+        stalls = run.totals.stalls
+        assert as_json(follower.run()) == as_json(run)  # asking changes nothing
+    follower.update()
+    assert as_json(follower.run()) == as_json(read(growing.parent))
+    assert stalls == 9
+
+
+def test_parts_and_processes_that_come_and_go(tmp_path: Path) -> None:
+    first = RecordingBuilder(pid=1)
+    first.loop()
+    first.stall(0, 30, (first.stack(*RUNNER, ("/srv/app/a.py", "f", 1)), 20))
+    first.write(tmp_path)
+    follower = follow(tmp_path)
+    follower.update()
+    assert follower.run().totals.stalls == 1
+    second = RecordingBuilder(pid=1, part=1)
+    second.loop()
+    second.stall(100, 40, (second.stack(*RUNNER, ("/srv/app/a.py", "f", 1)), 20), iteration=7)
+    second.write(tmp_path, part=1)
+    other = RecordingBuilder(pid=2, parent_pid=1)
+    other.loop()
+    other.stall(50, 20, (other.stack(*RUNNER, ("/srv/app/a.py", "f", 1)), 20))
+    other.write(tmp_path)
+    follower.update()
+    assert as_json(follower.run()) == as_json(read(tmp_path))
+    # The oldest part makes room: what was read of it stays known.
+    next(path for path in tmp_path.iterdir() if path.name.startswith("1-") and ".1." not in path.name).unlink()
+    follower.update()
+    run = follower.run()
+    assert run.totals.stalls == 3
+    assert [len(site.weights) for site in run.sites] == [1]
+    assert sum(each.process.damage.parts_missing for each in run.processes) == 1
+
+
+def test_what_runs_now(tmp_path: Path) -> None:
+    builder = RecordingBuilder()
+    builder.loop()
+    stack = builder.stack(*RUNNER, ("/srv/app/a.py", "f", 1))
+    builder.stall(0, 30, (stack, 20))
+    builder.stall(40_000, 5000, (stack, 20), t="open")
+    builder.write(tmp_path)
+    follower = follow(tmp_path, alive=True)
+    follower.update()
+    (running,) = follower.running()
+    assert running.duration == pytest.approx(20)
+    assert running.stack
+    assert running.stack.place.function == "f"
+    assert as_json(follower.run()) == as_json(read(tmp_path, alive=True))
+    gone = follow(tmp_path)
+    gone.update()
+    assert gone.running() == []
+    assert [stall.state for stall in gone.run().stalls] == ["gone", "ended"]
+
+
+def test_a_selection_and_nothing_yet(tmp_path: Path) -> None:
+    make_service(tmp_path)
+    selection = Selection(endpoint="GET *")
+    follower = follow(tmp_path, selection)
+    follower.update()
+    assert as_json(follower.run()) == as_json(read(tmp_path, selection))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (empty / "1-2.jsonl").write_text("")
+    (recording,) = find_recordings([empty])
+    (empty / "1-2.jsonl").unlink()
+    nothing = Follower([recording])
+    nothing.update()
+    with pytest.raises(RecordingError):
+        nothing.run()
