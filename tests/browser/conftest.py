@@ -14,9 +14,6 @@ import pytest
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-if TYPE_CHECKING:
-    pass
-
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -49,9 +46,9 @@ class Tab:
         return str(self.page.locator(selector).inner_text())
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """One browser for all tests."""
+    """One browser for all tests of a file. Not longer: while its driver is there, an event loop runs on this thread."""
     program = chromium()
     if program is None:
         pytest.skip("there is no Chromium on this machine (Debian: apt-get install chromium)")
