@@ -33,7 +33,7 @@ typedef struct lw_slot {
     _Atomic uint64_t child_ns;
     _Atomic uintptr_t child_loop;
     _Atomic uint64_t child_iteration;
-    /* Its longest stall: the stack that was seen last in it, a number of the intern table's that many clearings ago. */
+    /* Its longest stall: the stack that was seen most in it, a number of the intern table's that many clearings ago. */
     _Atomic uint64_t longest_ns;
     _Atomic uint32_t stack, clearings;
 } lw_slot;

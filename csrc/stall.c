@@ -79,6 +79,18 @@ void lw_stall_add_torn(lw_stall *stall)
     stall->torn++;
 }
 
+uint32_t lw_stall_usual(const lw_stall *stall, uint32_t otherwise)
+{
+    uint32_t samples = 0, usual = otherwise;
+    for (size_t i = 0; i < stall->count; i++) {
+        if (stall->stacks[i].samples > samples) {
+            samples = stall->stacks[i].samples;
+            usual = stall->stacks[i].stack;
+        }
+    }
+    return usual;
+}
+
 void lw_stall_forget_stacks(lw_stall *stall)
 {
     stall->omitted = stall->samples;

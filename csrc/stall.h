@@ -31,6 +31,8 @@ void lw_stall_add(lw_stall *stall, uint32_t stack);
 /* The sample was taken while this request's code ran. True: for the first time in this stall. */
 bool lw_stall_add_request(lw_stall *stall, uint64_t request, uint32_t slot);
 void lw_stall_add_torn(lw_stall *stall);
+/* The stack that most of its samples have, the first of them; `otherwise` when none was kept. */
+uint32_t lw_stall_usual(const lw_stall *stall, uint32_t otherwise);
 /* The numbers of its stacks are void: their samples count as omitted from now on. */
 void lw_stall_forget_stacks(lw_stall *stall);
 /* Frees what it owns; may be used again. */

@@ -163,7 +163,8 @@ static void find_culprit(lw_watched *watched, lw_look *look, const lw_iteration 
     lw_slot *slot = lw_request_slot(look->requests, request->number, request->slot);
     if (slot != NULL && look->now - iteration->start_ns >= load(&slot->longest_ns)) {
         atomic_store(&slot->longest_ns, look->now - iteration->start_ns);
-        atomic_store(&slot->stack, stack);
+        /* Not this one: the last sample may be of what came after. */
+        atomic_store(&slot->stack, lw_stall_usual(&watched->stall, stack));
         atomic_store(&slot->clearings, look->clearings);
     }
 }

@@ -27,6 +27,22 @@ CASE(samples_are_counted_by_stack)
     lw_stall_clear(&stall);
 }
 
+CASE(the_usual_stack)
+{
+    lw_stall stall = {.most = 8};
+
+    lw_stall_begin(&stall, 1);
+    CHECK_EQUAL(lw_stall_usual(&stall, 9), 9);
+    lw_stall_add(&stall, 4);
+    lw_stall_add(&stall, 5);
+    lw_stall_add(&stall, 5);
+    lw_stall_add(&stall, 6);
+    CHECK_EQUAL(lw_stall_usual(&stall, 9), 5);
+    lw_stall_add(&stall, 6);
+    CHECK_EQUAL(lw_stall_usual(&stall, 9), 5);
+    lw_stall_clear(&stall);
+}
+
 CASE(what_has_no_room_is_counted)
 {
     lw_stall stall = {.most = 10};
