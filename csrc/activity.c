@@ -102,7 +102,7 @@ static void look_closer(lw_activity *activity, lw_sampler *sampler, const lw_thr
                         const moment *before, const lw_chain *chain, lw_facts *facts)
 {
     uintptr_t address;
-    uint64_t delay, cpu;
+    uint64_t delay, times, cpu;
     lw_gil_state gil = chain->gil;
     lw_task_state state = lw_task_look(activity->task, &address);
     facts->runnable = state == LW_TASK_RUNNABLE;
@@ -116,9 +116,11 @@ static void look_closer(lw_activity *activity, lw_sampler *sampler, const lw_thr
         if (gil.holder != 0 && gil.holder != view->state)
             (void)sample_holder(activity, sampler, view, gil.holder);
     }
-    if (lw_task_run_delay(activity->task, &delay)) {
+    if (lw_task_run_delay(activity->task, &delay, &times)) {
         facts->delay_ns = since(delay, activity->delay_ns);
+        facts->stayed = times == activity->times;
         activity->delay_ns = delay;
+        activity->times = times;
     }
 }
 
@@ -135,7 +137,7 @@ static void begin_stall(lw_activity *activity, const lw_quota *quota, const mome
 {
     activity->first_at_ns = before->at_ns;
     activity->first_cpu_ns = before->cpu_ns;
-    activity->delay_known = lw_task_run_delay(activity->task, &activity->first_delay_ns);
+    activity->delay_known = lw_task_run_delay(activity->task, &activity->first_delay_ns, &activity->times);
     activity->delay_ns = activity->first_delay_ns;
     activity->throttled_known = lw_quota_throttled(quota, &activity->first_throttled_ns);
 }
@@ -202,7 +204,7 @@ lw_status lw_activity_sample(lw_activity *activity, lw_sampler *sampler, const l
 bool lw_activity_report(const lw_activity *activity, const lw_quota *quota, uint64_t end,
                         lw_cause_record *out)
 {
-    uint64_t delay, throttled;
+    uint64_t delay, times, throttled;
     if (!activity->begun)
         return false;
     *out = (lw_cause_record){
@@ -213,7 +215,7 @@ bool lw_activity_report(const lw_activity *activity, const lw_quota *quota, uint
         .holders = activity->holders,
         .holder_count = activity->holder_count,
     };
-    out->delay_known = activity->delay_known && lw_task_run_delay(activity->task, &delay);
+    out->delay_known = activity->delay_known && lw_task_run_delay(activity->task, &delay, &times);
     if (out->delay_known)
         out->run_delay_ns = since(delay, activity->first_delay_ns);
     out->throttled_known = activity->throttled_known && lw_quota_throttled(quota, &throttled);

@@ -20,7 +20,8 @@ typedef struct lw_activity {
     lw_task *task; /* owned; NULL: the system tells nothing, causes are unknown */
     uint64_t thread;
     /* The last sample. */
-    uint64_t at_ns, cpu_ns, delay_ns; /* before its stack was read; delay_ns when it was last looked at */
+    uint64_t at_ns, cpu_ns;   /* before its stack was read */
+    uint64_t delay_ns, times; /* when that was last asked for */
     uint32_t stack;
     uintptr_t instruction;
     bool

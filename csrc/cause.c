@@ -9,6 +9,9 @@ static lw_cause off_cpu(const lw_facts *facts)
         return LW_GIL;
     if (facts->runnable && !facts->runs)
         return LW_STARVED;
+    /* It never left its CPU: a virtual one, which the host had given to others. */
+    if (facts->runnable && facts->stayed)
+        return LW_STARVED;
     return facts->delay_ns >= off / 2 ? LW_STARVED : LW_BLOCKED;
 }
 

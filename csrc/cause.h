@@ -21,6 +21,7 @@ typedef struct lw_facts {
     uint64_t wall_ns, cpu_ns; /* how long, and how much of it on a CPU */
     uint64_t delay_ns;        /* waiting for a CPU, so far as it is known to have ended */
     bool runs;                /* on a CPU right now */
+    bool stayed;              /* on its CPU all the time, as far as the system knows */
     bool runnable;            /* in no system call; when it does not run, it waits for a CPU */
     bool moved;      /* the innermost frame went on to another instruction, or cannot be in C code for long */
     bool collecting; /* the thread that holds the GIL collects garbage */

@@ -30,8 +30,9 @@ bool lw_task_cpu(const lw_task *task, uint64_t *ns);
 /* Where it is now; *address is the futex that it waits for, 0 for anything else. */
 lw_task_state lw_task_look(const lw_task *task, uintptr_t *address);
 
-/* ns that it has waited for a CPU when it could run, up to the last time that it got one. False: not known. */
-bool lw_task_run_delay(const lw_task *task, uint64_t *ns);
+/* ns that it has waited for a CPU when it could run, up to the last time that it got one, and how often it has got one.
+   False: not known. */
+bool lw_task_run_delay(const lw_task *task, uint64_t *ns, uint64_t *times);
 
 /* The name that the system has for a thread, cut to `size`; empty when there is none. */
 void lw_task_name(uint64_t number, char *into, size_t size);

@@ -125,17 +125,18 @@ lw_task_state lw_task_look(const lw_task *task, uintptr_t *address)
     return LW_TASK_WAITING;
 }
 
-bool lw_task_run_delay(const lw_task *task, uint64_t *ns)
+bool lw_task_run_delay(const lw_task *task, uint64_t *ns, uint64_t *times)
 {
     char line[LINE], *end;
 
     if (!read_file(&task->delay, line)) {
         return false;
     }
-    strtoull(line, &end, 10); /* time on a CPU; what follows is the time spent waiting for one */
-    char *second = end;
-    *ns = strtoull(second, &end, 10);
-    return end != second;
+    strtoull(line, &end, 10); /* time on a CPU */
+    *ns = strtoull(end, &end, 10);
+    char *third = end;
+    *times = strtoull(third, &end, 10);
+    return end != third;
 }
 
 void lw_task_name(uint64_t number, char *into, size_t size)

@@ -72,9 +72,9 @@ lw_task_state lw_task_look(const lw_task *task, uintptr_t *address)
     return LW_TASK_UNKNOWN;
 }
 
-bool lw_task_run_delay(const lw_task *task, uint64_t *ns)
+bool lw_task_run_delay(const lw_task *task, uint64_t *ns, uint64_t *times)
 {
-    (void)task, (void)ns;
+    (void)task, (void)ns, (void)times;
     return false;
 }
 

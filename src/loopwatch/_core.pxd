@@ -88,7 +88,7 @@ cdef extern from "os/task.h" nogil:
     void lw_task_close(lw_task *task)
     bint lw_task_cpu(const lw_task *task, uint64_t *ns)
     lw_task_state lw_task_look(const lw_task *task, uintptr_t *address)
-    bint lw_task_run_delay(const lw_task *task, uint64_t *ns)
+    bint lw_task_run_delay(const lw_task *task, uint64_t *ns, uint64_t *times)
 
 
 cdef extern from "os/quota.h" nogil:

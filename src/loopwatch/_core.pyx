@@ -513,13 +513,14 @@ def cause_support():
     long it has waited for a CPU."""
     cdef lw_task *task = NULL
     cdef uint64_t ns
+    cdef uint64_t times
     cdef uintptr_t address
     if lw_task_open(&task, lw_thread_number()) != LW_OK:
         return {"cpu": False, "state": False, "run_delay": False}
     support = {
         "cpu": bool(lw_task_cpu(task, &ns)),
         "state": lw_task_look(task, &address) != LW_TASK_UNKNOWN,
-        "run_delay": bool(lw_task_run_delay(task, &ns)),
+        "run_delay": bool(lw_task_run_delay(task, &ns, &times)),
     }
     lw_task_close(task)
     return support

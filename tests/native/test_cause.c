@@ -33,6 +33,10 @@ CASE(a_delay_tells_afterwards_that_it_was_starved)
                 LW_STARVED);
     CHECK_EQUAL(cause_of((lw_facts){.wall_ns = 90 * MS, .delay_ns = 80 * MS}), LW_STARVED);
     CHECK_EQUAL(cause_of((lw_facts){.wall_ns = 90 * MS, .delay_ns = 10 * MS}), LW_BLOCKED);
+    /* it never left its CPU, and that stood still */
+    CHECK_EQUAL(cause_of((lw_facts){.wall_ns = 90 * MS, .runnable = true, .runs = true, .stayed = true}),
+                LW_STARVED);
+    CHECK_EQUAL(cause_of((lw_facts){.wall_ns = 90 * MS, .stayed = true}), LW_BLOCKED);
 }
 
 CASE(a_collection_is_that_of_the_holder)

@@ -50,7 +50,7 @@ CASE(a_thread_runs_and_waits)
 {
     pthread_t thread;
     lw_task *task;
-    uint64_t before, after, delay;
+    uint64_t before, after, delay, times, more;
     uintptr_t address;
 
     pthread_mutex_lock(&held);
@@ -67,7 +67,8 @@ CASE(a_thread_runs_and_waits)
     pause_ms(20);
     CHECK(lw_task_cpu(task, &after));
     CHECK(after > before);
-    CHECK(lw_task_run_delay(task, &delay));
+    CHECK(lw_task_run_delay(task, &delay, &times));
+    CHECK(times > 0);
     atomic_store(&stop, true);
     CHECK(becomes(task, LW_TASK_WAITING, &address));
     CHECK(address >= (uintptr_t)&held && address < (uintptr_t)(&held + 1));
@@ -76,6 +77,8 @@ CASE(a_thread_runs_and_waits)
     pause_ms(20);
     CHECK(lw_task_cpu(task, &after));
     CHECK_EQUAL(after, before); /* to the nanosecond: the thread has not run */
+    CHECK(lw_task_run_delay(task, &delay, &more));
+    CHECK(more >= times);
     pthread_mutex_unlock(&held);
     pthread_join(thread, NULL);
     CHECK(!lw_task_cpu(task, &after));
