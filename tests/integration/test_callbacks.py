@@ -73,7 +73,7 @@ def test_a_slow_one_under_a_flood(tmp_path: Path) -> None:
             time.sleep(0.001)
 
         async def flood():
-            end = time.monotonic() + 1
+            end = time.monotonic() + 0.2
             count = 0
             while time.monotonic() < end:
                 sum(range(3000))

@@ -13,7 +13,8 @@ static const lw_intern_limits limits = {
 static const char header[] =
     "\"loopwatch\":\"0\",\"python\":\"3\",\"executable\":\"python\",\"command\":[\"a\"],\"cwd\":\"/\","
     "\"platform\":\"linux\",\"threshold_ns\":1,\"interval_ns\":1,"
-    "\"paths\":{\"stdlib\":[],\"site\":[],\"loopwatch\":[]},\"stacks\":true,\"notes\":[]";
+    "\"paths\":{\"stdlib\":[],\"site\":[],\"loopwatch\":[]},\"app\":[],\"stacks\":true,\"cpu_quota\":null,"
+    "\"notes\":[]";
 
 static const lw_recorder_options ordinary = {
     .directory = ".", .header = header, .pid = 77, .parent_pid = 1, .part_bytes = 64 << 20, .parts = 2};
