@@ -36,12 +36,12 @@ SERVERS = {
     "daphne": ("-m daphne --bind 127.0.0.1 --port {port} program:app", "fastapi", "daphne"),
     "gunicorn": ("-m gunicorn -k asgi -b 127.0.0.1:{port} program:app", "fastapi", "gunicorn"),
     "gunicorn-uvicorn": (
-        "-m gunicorn -k uvicorn_worker.UvicornWorker -w 2 -b 127.0.0.1:{port} program:app",
+        "-m gunicorn -k uvicorn_worker.UvicornWorker --graceful-timeout 2 -w 2 -b 127.0.0.1:{port} program:app",
         "fastapi",
         "uvicorn_worker",
     ),
     "gunicorn-preload": (
-        "-m gunicorn -k uvicorn_worker.UvicornWorker --preload -b 127.0.0.1:{port} program:app",
+        "-m gunicorn -k uvicorn_worker.UvicornWorker --graceful-timeout 2 --preload -b 127.0.0.1:{port} program:app",
         "fastapi",
         "uvicorn_worker",
     ),
