@@ -68,7 +68,7 @@ def is_there(slug: str) -> bool:
     return slug not in NEEDS or importlib.util.find_spec(NEEDS[slug]) is not None
 
 
-# Whether a file waits for the disk or is a matter of copying is up to the machine; and rendering is as much Python as C.
+# Whether a file waits for the disk or is a matter of copying is up to the machine; rendering is as much Python as C.
 EITHER = {"file": {"native", "blocked"}, "template": {"python", "native"}}
 RUNNABLE = [slug for slug, program in PROGRAMS.items() if program.runs]
 
