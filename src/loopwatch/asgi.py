@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from loopwatch import _core
+from loopwatch.config import switched_off
 from loopwatch.endpoints import endpoint_of, unmatched
 from loopwatch.errors import ConfigError
 from loopwatch.frameworks import hook_imported
@@ -61,7 +62,7 @@ class LoopwatchMiddleware:
         self._blocking_name = f"{header_prefix}Blocking-Time-Ms".lower().encode("ascii")
         self._delay_name = f"{header_prefix}Loop-Delay-Ms".lower().encode("ascii")
         patterns = [exclude] if isinstance(exclude, str) else list(exclude)
-        if os.environ.get("LOOPWATCH") == "0":
+        if switched_off():
             patterns = ["*"]
         self._excluded = re.compile("|".join(map(fnmatch.translate, patterns))).match if patterns else None
         hook_imported()  # without `loopwatch run` nobody else has

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 
 from loopwatch.errors import ConfigError
@@ -11,6 +12,11 @@ _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([^\W\d_]*)\s*", re.ASCII | re.IGNORECASE)
 _MICRO = str.maketrans("µμ", "uu")
 ACCEPTED = "10ms, 1.5s, 250us, or a bare number of milliseconds"
+
+
+def switched_off() -> bool:
+    """Whether `LOOPWATCH=0` is set: nothing is watched, whoever asks for it."""
+    return os.environ.get("LOOPWATCH") == "0"
 
 
 def parse_duration(text: str) -> float:

@@ -206,11 +206,6 @@ def loops() -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
         return decoder.process.loops, state.past
 
 
-def switched_off() -> bool:
-    """Whether `LOOPWATCH=0` is set: nothing is watched, whoever asks for it."""
-    return os.environ.get("LOOPWATCH") == "0"
-
-
 def _finish() -> None:
     """At exit: nothing that was seen is lost."""
     if state.pid != os.getpid():

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 from loopwatch import _core, wants
 from loopwatch.callers import Listener
-from loopwatch.config import check_settings
+from loopwatch.config import check_settings, switched_off
 from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.model import Stall
 from loopwatch.settings import Settings
-from loopwatch.wants import state, switched_off
+from loopwatch.wants import state
 
 
 def start(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import loopwatch
+from loopwatch.config import switched_off
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch.environment import watched_environment
 from loopwatch.recording.files import FOLDER
@@ -74,7 +75,7 @@ def findings() -> Iterator[Finding]:
         yield _descriptors()
     yield _clock()
     yield from _folder(Path(FOLDER))
-    if os.environ.get("LOOPWATCH") == "0":
+    if switched_off():
         yield Finding("LOOPWATCH", "less", "is 0", "everything is switched off")
 
 

@@ -13,7 +13,7 @@ import click
 
 from loopwatch.cli.output import terminal
 from loopwatch.cli.times import Duration
-from loopwatch.config import check_settings
+from loopwatch.config import check_settings, switched_off
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch import supervise
 from loopwatch.launch.command import Command, find_command
@@ -83,7 +83,7 @@ def command(
     program = find_command(words, module)
     environment = dict(os.environ)
     folder = None
-    if os.environ.get("LOOPWATCH") == "0":
+    if switched_off():
         _say("LOOPWATCH=0 is set: nothing is watched", quiet)
     else:
         _must_work()

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from loopwatch import wants
 from loopwatch.callers import Listener
+from loopwatch.config import switched_off
 from loopwatch.model import Loop, Stall
 from loopwatch.settings import Settings
 
@@ -73,7 +74,7 @@ class Meter:
         listener = Listener(self._count, inherited=True, refresh=refresh)
         self.threshold = threshold or settings.threshold
         self._want = wants.Want(self.threshold, settings.interval, settings, listeners=(listener,))
-        if not wants.switched_off():
+        if not switched_off():
             with wants.state.lock:
                 wants.add(self._want)
 
