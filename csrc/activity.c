@@ -69,9 +69,10 @@ static void count_holder(lw_activity *activity, uint32_t stack, uint64_t thread)
     }
 }
 
-/* Sample the thread that holds the GIL. LW_FULL as in lw_sampler_take. */
-static lw_status sample_holder(lw_activity *activity, lw_sampler *sampler, const lw_thread_view *view,
-                               uintptr_t holder)
+/* Sample the thread that holds the GIL. Where there is no room for its stack, it is not counted: the loop's own next
+   sample finds that out, too. */
+static void sample_holder(lw_activity *activity, lw_sampler *sampler, const lw_thread_view *view,
+                          uintptr_t holder)
 {
     lw_thread_view other;
     uint64_t thread;
@@ -81,12 +82,10 @@ static lw_status sample_holder(lw_activity *activity, lw_sampler *sampler, const
         activity->holder = holder;
     }
     if (lw_sampler_other(sampler, view, holder, &other, &thread) != LW_OK)
-        return LW_TORN;
+        return;
     lw_status status = lw_sampler_take(sampler, &other, &activity->holder_chain, &stack);
-    if (status == LW_FULL)
-        return status;
-    count_holder(activity, status == LW_OK ? stack : LW_NONE, thread);
-    return status;
+    if (status != LW_FULL)
+        count_holder(activity, status == LW_OK ? stack : LW_NONE, thread);
 }
 
 /* ---- one sample ---- */
@@ -114,7 +113,7 @@ static void look_closer(lw_activity *activity, lw_sampler *sampler, const lw_thr
             (void)lw_sampler_gil(sampler, view, &gil);
         facts->waits_for_gil = true;
         if (gil.holder != 0 && gil.holder != view->state)
-            (void)sample_holder(activity, sampler, view, gil.holder);
+            sample_holder(activity, sampler, view, gil.holder);
     }
     if (lw_task_run_delay(activity->task, &delay, &times)) {
         facts->delay_ns = since(delay, activity->delay_ns);
@@ -183,10 +182,12 @@ lw_status lw_activity_sample(lw_activity *activity, lw_sampler *sampler, const l
                                         .cpu_ns = since(before.cpu_ns, activity->cpu_ns)};
     if (first)
         begin_stall(activity, quota, &before);
-    facts.moved = !accepted || has_moved(activity, sampler, chain, *stack);
     facts.holds_gil = accepted && chain->gil.holder == view->state;
     facts.collecting = accepted && chain->gil.collecting;
-    if (facts.cpu_ns < facts.wall_ns / 2)
+    /* Each of the two asks the system for more, and says nothing about the other case. */
+    if (lw_facts_on_cpu(&facts))
+        facts.moved = !accepted || has_moved(activity, sampler, chain, *stack);
+    else
         look_closer(activity, sampler, view, &before, chain, &facts);
     lw_cause cause = lw_cause_of(&facts);
     lw_tally_add(&activity->tally, cause, facts.holds_gil, start, before.at_ns);

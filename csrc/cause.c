@@ -1,5 +1,10 @@
 #include "cause.h"
 
+bool lw_facts_on_cpu(const lw_facts *facts)
+{
+    return facts->cpu_ns >= facts->wall_ns / 2;
+}
+
 /* Off the CPU: most of the time was not spent on one. Where it is back on a CPU now, what it did is told by how long the
    system made it wait for that, which is known only afterwards. */
 static lw_cause off_cpu(const lw_facts *facts)
@@ -17,7 +22,7 @@ static lw_cause off_cpu(const lw_facts *facts)
 
 lw_cause lw_cause_of(const lw_facts *facts)
 {
-    if (facts->cpu_ns < facts->wall_ns / 2)
+    if (!lw_facts_on_cpu(facts))
         return off_cpu(facts);
     if (facts->collecting && facts->holds_gil)
         return LW_GC;

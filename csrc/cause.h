@@ -29,6 +29,10 @@ typedef struct lw_facts {
     bool waits_for_gil; /* another one holds it, and this one waits at its futex */
 } lw_facts;
 
+/* Whether most of the time was spent on a CPU. Then what the thread waited for does not matter, else whether it moved
+   does not. */
+bool lw_facts_on_cpu(const lw_facts *facts);
+
 lw_cause lw_cause_of(const lw_facts *facts);
 
 /* The causes of one stall. Zero-initialised at its start. */
