@@ -1,5 +1,6 @@
-/* A thread of this process as the system's scheduler sees it: does it run, what does it wait for. task_linux.c,
-   task_darwin.c, task_windows.c. All of it is for one thread, the watchdog's, which looks at others. */
+/* A thread of this process as the system's scheduler sees it: does it run, what does it wait for. task_linux.c;
+   task_darwin.c and task_windows.c, each with task_untold.c. All of it is for one thread, the watchdog's, which
+   looks at others. */
 #ifndef LW_OS_TASK_H
 #define LW_OS_TASK_H
 

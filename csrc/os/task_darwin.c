@@ -71,22 +71,3 @@ bool lw_task_cpu(const lw_task *task, uint64_t *ns)
     *ns = nanoseconds(info.user_time) + nanoseconds(info.system_time);
     return true;
 }
-
-lw_task_state lw_task_look(const lw_task *task, uintptr_t *address)
-{
-    (void)task;
-    *address = 0;
-    return LW_TASK_UNKNOWN;
-}
-
-bool lw_task_run_delay(const lw_task *task, uint64_t *ns, uint64_t *times)
-{
-    (void)task, (void)ns, (void)times;
-    return false;
-}
-
-void lw_task_name(uint64_t number, char *into, size_t size)
-{
-    (void)number, (void)size;
-    into[0] = '\0';
-}
