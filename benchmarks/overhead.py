@@ -63,19 +63,24 @@ def load(server: Server, seconds: int) -> Slice:
     )
 
 
+def in_turns(one: Server, other: Server, pairs: int, seconds: int) -> list[tuple[Slice, Slice]]:
+    """Two servers loaded in turns, which change their order. The one that rests takes no CPU."""
+    load(one, 1)
+    load(other, 1)
+    found = []
+    for pair in range(pairs):
+        if pair % 2:
+            first, second = load(one, seconds), load(other, seconds)
+        else:
+            second, first = load(other, seconds), load(one, seconds)
+        found.append((first, second))
+    return found
+
+
 def one_round(loop: str, pairs: int, seconds: int) -> list[tuple[Slice, Slice]]:
-    """Two servers, one of them watched, loaded in turns. The one that rests takes no CPU."""
+    """Two servers, the second one watched."""
     with uvicorn(loop, watched=False) as bare, uvicorn(loop, watched=True) as watched:
-        load(bare, 1)
-        load(watched, 1)
-        found = []
-        for pair in range(pairs):
-            if pair % 2:
-                first, second = load(bare, seconds), load(watched, seconds)
-            else:
-                second, first = load(watched, seconds), load(bare, seconds)
-            found.append((first, second))
-        return found
+        return in_turns(bare, watched, pairs, seconds)
 
 
 def requests(quick: bool) -> Outcome:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import loopwatch
 from benchmarks.load import CONNECTIONS, generator
 from benchmarks.outcome import Outcome, spread
-from benchmarks.overhead import LOOPS, load
+from benchmarks.overhead import LOOPS, in_turns
 from benchmarks.watched import ROOT, uvicorn
 from loopwatch.asgi import App, LoopwatchMiddleware, Message, Receive, Scope, Send
 
@@ -131,14 +131,7 @@ def served(quick: bool) -> Outcome:
         found = []
         for _ in range(turns):
             with uvicorn(loop, watched=True) as off, uvicorn(loop, "--headers", watched=True) as on:
-                load(off, 1)
-                load(on, 1)
-                for pair in range(pairs):
-                    if pair % 2:
-                        first, second = load(off, seconds), load(on, seconds)
-                    else:
-                        second, first = load(on, seconds), load(off, seconds)
-                    found.append((first, second))
+                found += in_turns(off, on, pairs, seconds)
         outcome.add(
             [
                 loop,
