@@ -99,7 +99,8 @@ static void open_window(lw_loop_marks *marks, uint64_t now)
     marks->window.requests = 0;
 }
 
-void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now, bool waits)
+/* The iteration ends, and with it, or some iterations after a stall, the time in which the loop catches up. */
+static void end_iteration(lw_loop_marks *marks, uint64_t now, bool waits)
 {
     if (finish_iteration(marks, now)) {
         close_window(marks);
@@ -107,7 +108,27 @@ void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now, bool waits)
     } else if (marks->window.open && (waits || --marks->window.left == 0)) {
         close_window(marks);
     }
+}
+
+static void start_iteration(lw_loop_marks *marks, uint64_t now)
+{
+    marks->version = *marks->context_version;
+    /* The watchdog reads the number first, then the time: it never sees a new number with an old time. */
+    uint64_t number = atomic_load_explicit(&marks->iteration, memory_order_relaxed) + 1;
+    atomic_store_explicit(&marks->started_ns, now, memory_order_release);
+    atomic_store_explicit(&marks->iteration, number, memory_order_release);
+}
+
+void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
+{
+    end_iteration(marks, now, true);
     atomic_store_explicit(&marks->polling, true, memory_order_release);
+}
+
+void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)
+{
+    end_iteration(marks, now, false);
+    start_iteration(marks, now);
 }
 
 uint64_t lw_loop_delayed_written(const lw_loop_marks *marks)
@@ -127,11 +148,7 @@ bool lw_loop_take_delayed(lw_loop_marks *marks, uint64_t until, lw_delayed *out)
 
 void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)
 {
-    marks->version = *marks->context_version;
-    /* The watchdog reads the number first, then the time: it never sees a new number with an old time. */
-    uint64_t number = atomic_load_explicit(&marks->iteration, memory_order_relaxed) + 1;
-    atomic_store_explicit(&marks->started_ns, now, memory_order_release);
-    atomic_store_explicit(&marks->iteration, number, memory_order_release);
+    start_iteration(marks, now);
     /* This store and the next load must not change places (seq_cst): the watchdog, about to park, stores
        `armed` and then looks at `polling`; one of the two always sees the other. */
     atomic_store_explicit(&marks->polling, false, memory_order_seq_cst);

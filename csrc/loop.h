@@ -1,7 +1,8 @@
 /* One watched loop: when it polls, when it runs, and every iteration that was long.
 
    The loop's own thread writes the marks, without any lock and without the GIL; the watchdog reads them.
-   An iteration runs from the return of one poll to the entry of the next. The first one begins at attach
+   An iteration runs from the return of one poll to the entry of the next; a poll that does not wait belongs to the one
+   that it starts. The first one begins at attach
    (uvloop runs callbacks before its first poll), the last one ends at detach (after loop.stop() or SystemExit
    there may be no further poll). */
 #ifndef LW_LOOP_H
@@ -96,12 +97,16 @@ typedef struct lw_loop_marks {
     lw_delayed delayed[LW_LOOP_DELAYED];
 } lw_loop_marks;
 
-/* The poll is entered: the iteration has ended at `now`. `waits`: it may wait, as far as is known; false: it only looks
-   what is there. On the loop's thread, with or without the GIL. */
-void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now, bool waits);
+/* A poll that may wait is entered: the iteration has ended at `now`. On the loop's thread, with or without the GIL. */
+void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now);
 
-/* The poll has returned: an iteration starts at `now`. On the loop's thread, with or without the GIL. */
+/* That poll has returned: an iteration starts at `now`. On the loop's thread, with or without the GIL. */
 void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now);
+
+/* A poll that only looks what is there is about to begin: one iteration ends at `now` and the next starts, the poll at
+   its front, since nothing of it is idle. It spares a second reading of the clock, and the watchdog goes on to see a
+   loop that runs. On the loop's thread, with or without the GIL. */
+void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now);
 
 /* Callbacks that this iteration had begun when the context version was `version`. On the loop's thread, or on the
    watchdog's while the iteration is known to go on. */

@@ -43,7 +43,7 @@ struct lw_poll_uv {
     lw_loop_marks *marks;    /* borrowed */
     uv_box *prepare, *check; /* owned; by libuv once closing */
     int open_handles;        /* the last one to close frees everything */
-    uint64_t prepared_ns;    /* when the poll began; 0: none has begun since open */
+    uint64_t prepared_ns;    /* when the poll began that may wait; 0: there is none */
     uint64_t idle_ns;        /* the loop's idle time then */
 };
 
@@ -88,10 +88,15 @@ static void prepared(void *uv_handle)
 {
     lw_poll_uv *poll = box_of(uv_handle)->poll;
 
+    uint64_t now = lw_clock_now();
+    if (poll->uv.backend_timeout(poll->loop) == 0) {
+        poll->prepared_ns = 0;
+        lw_loop_poll_passed(poll->marks, now);
+        return;
+    }
     poll->idle_ns = poll->uv.metrics_idle_time(poll->loop);
-    poll->prepared_ns = lw_clock_now();
-    bool waits = poll->uv.backend_timeout(poll->loop) != 0;
-    lw_loop_poll_entered(poll->marks, poll->prepared_ns, waits);
+    poll->prepared_ns = now;
+    lw_loop_poll_entered(poll->marks, now);
 }
 
 /* Right after the poll phase, in which callbacks may have run for long. */
@@ -99,7 +104,7 @@ static void checked(void *uv_handle)
 {
     lw_poll_uv *poll = box_of(uv_handle)->poll;
 
-    if (poll->prepared_ns != 0) { /* else opened by a callback of this very phase */
+    if (poll->prepared_ns != 0) {
         uint64_t waited = poll->uv.metrics_idle_time(poll->loop) - poll->idle_ns;
         lw_loop_poll_returned(poll->marks, poll->prepared_ns + waited);
     }

@@ -501,7 +501,7 @@ void lw_loop_detach(void)
     lw_mutex_lock(watchdog->lock);
     if (watched->attached) {
         if (!atomic_load(&watched->marks.polling))
-            lw_loop_poll_entered(&watched->marks, now, true);
+            lw_loop_poll_entered(&watched->marks, now);
         watched->attached = false;
         watched->detached_ns = now;
         watched->watched_ns += now - watched->attached_ns;

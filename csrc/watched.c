@@ -228,7 +228,7 @@ static void look_at_context(lw_watched *watched, lw_look *look)
     bool inside = context != watched->view.context;
     bool moved = version != watched->context.version;
     if (watched->context.inside && (!inside || moved))
-        lw_loop_poll_entered(&watched->marks, look->now, true);
+        lw_loop_poll_entered(&watched->marks, look->now);
     if (inside && (!watched->context.inside || moved))
         lw_loop_poll_returned(&watched->marks, look->now);
     watched->context.inside = inside;

@@ -23,11 +23,17 @@ static PyObject *hook_call(PyObject *self, PyObject *const *arguments, size_t co
 {
     select_hook *hook = (select_hook *)self;
     lw_poll_target *target = lw_poll_current();
-    if (target == NULL || target->marks != hook->marks)
-        return PyObject_Vectorcall(hook->select, arguments, count, names);
-    lw_loop_poll_entered(target->marks, lw_clock_now(), may_wait(arguments, count));
+    bool waits = false;
+    if (target != NULL && target->marks == hook->marks) {
+        waits = may_wait(arguments, count);
+        if (waits)
+            lw_loop_poll_entered(target->marks, lw_clock_now());
+        else
+            lw_loop_poll_passed(target->marks, lw_clock_now());
+    }
     PyObject *result = PyObject_Vectorcall(hook->select, arguments, count, names);
-    lw_loop_poll_returned(target->marks, lw_clock_now());
+    if (waits)
+        lw_loop_poll_returned(target->marks, lw_clock_now());
     return result;
 }
 

@@ -19,13 +19,17 @@ static pwait_function *original_pwait;
 static lw_import_slot hooks[HOOKS_MOST];
 static size_t hook_count;
 
-/* The loop whose poll this is; NULL for every other caller. */
+/* The loop that may wait here, and whose poll has to be noted when it ends; NULL for every other caller. */
 static lw_loop_marks *poll_begins(int descriptor, int timeout)
 {
     lw_poll_target *target = lw_poll_current();
     if (target == NULL || target->descriptor != descriptor)
         return NULL;
-    lw_loop_poll_entered(target->marks, lw_clock_now(), timeout != 0);
+    if (timeout == 0) {
+        lw_loop_poll_passed(target->marks, lw_clock_now());
+        return NULL;
+    }
+    lw_loop_poll_entered(target->marks, lw_clock_now());
     return target->marks;
 }
 

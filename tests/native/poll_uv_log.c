@@ -19,12 +19,16 @@ static void add(uint64_t now, uint64_t returned)
     }
 }
 
-void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now, bool waits)
+void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
 {
-    (void)waits;
-
     (void)marks;
     add(now, 0);
+}
+
+void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)
+{
+    lw_loop_poll_entered(marks, now);
+    lw_loop_poll_returned(marks, now);
 }
 
 void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)

@@ -35,10 +35,10 @@ CASE(only_long_iterations_are_kept_with_exact_times)
     lw_iteration none;
     lw_loop_marks *marks = begin(1000);
 
-    lw_loop_poll_entered(marks, 1000 + 10 * MS - 1, true);
+    lw_loop_poll_entered(marks, 1000 + 10 * MS - 1);
     CHECK(!lw_loop_take_finished(marks, &none));
     lw_loop_poll_returned(marks, 50 * MS);
-    lw_loop_poll_entered(marks, 60 * MS, true);
+    lw_loop_poll_entered(marks, 60 * MS);
     lw_iteration stall = taken(marks);
     CHECK_EQUAL(stall.number, 2);
     CHECK_EQUAL(stall.start_ns, 50 * MS);
@@ -52,12 +52,34 @@ CASE(only_long_iterations_are_kept_with_exact_times)
     free(marks);
 }
 
+CASE(a_poll_that_does_not_wait_parts_two_iterations)
+{
+    lw_loop_marks *marks = begin(0);
+
+    version += 2 * 3;
+    lw_loop_poll_passed(marks, 20 * MS);
+    CHECK(!marks->polling);
+    lw_iteration first = taken(marks);
+    CHECK_EQUAL(first.number, 1);
+    CHECK_EQUAL(first.end_ns, 20 * MS);
+    CHECK_EQUAL(first.callbacks, 3);
+    version += 2 * 5;
+    lw_loop_poll_passed(marks, 35 * MS);
+    lw_iteration second = taken(marks);
+    CHECK_EQUAL(second.number, 2);
+    CHECK_EQUAL(second.start_ns, 20 * MS);
+    CHECK_EQUAL(second.end_ns, 35 * MS);
+    CHECK_EQUAL(second.callbacks, 5);
+    CHECK_EQUAL(marks->counters.busy_ns, 35 * MS);
+    free(marks);
+}
+
 CASE(callbacks_are_half_the_context_switches)
 {
     lw_loop_marks *marks = begin(0);
 
     version += 2 * 7;
-    lw_loop_poll_entered(marks, 20 * MS, true);
+    lw_loop_poll_entered(marks, 20 * MS);
     CHECK_EQUAL(taken(marks).callbacks, 7);
     marks->contexts_extra = 1; /* as uvloop has it */
     lw_loop_poll_returned(marks, 30 * MS);
@@ -74,7 +96,7 @@ CASE(what_the_ring_cannot_hold_is_counted)
     uint64_t now = 0, kept = 0;
 
     for (int i = 0; i < LW_LOOP_FINISHED + 5; i++) {
-        lw_loop_poll_entered(marks, now += 11 * MS, true);
+        lw_loop_poll_entered(marks, now += 11 * MS);
         lw_loop_poll_returned(marks, now);
     }
     while (lw_loop_take_finished(marks, &iteration)) {
@@ -84,7 +106,7 @@ CASE(what_the_ring_cannot_hold_is_counted)
     CHECK_EQUAL(marks->counters.lost, 5);
     CHECK_EQUAL(marks->counters.lost_ns, 5 * 11 * MS);
     CHECK_EQUAL(marks->counters.stalls, LW_LOOP_FINISHED + 5);
-    lw_loop_poll_entered(marks, now += 11 * MS, true);
+    lw_loop_poll_entered(marks, now += 11 * MS);
     CHECK_EQUAL(taken(marks).number, LW_LOOP_FINISHED + 6);
     free(marks);
 }
@@ -97,13 +119,13 @@ CASE(allowed_time_makes_a_stall_allowed)
     lw_loop_allow(marks, 2 * MS); /* nested: counts once */
     lw_loop_disallow(marks, 3 * MS);
     lw_loop_disallow(marks, 31 * MS);
-    lw_loop_poll_entered(marks, 39 * MS, true); /* 9 ms are left */
+    lw_loop_poll_entered(marks, 39 * MS); /* 9 ms are left */
     CHECK(taken(marks).allowed);
 
     lw_loop_poll_returned(marks, 40 * MS);
     lw_loop_allow(marks, 40 * MS);
     lw_loop_disallow(marks, 50 * MS);
-    lw_loop_poll_entered(marks, 60 * MS, true); /* 10 ms are left */
+    lw_loop_poll_entered(marks, 60 * MS); /* 10 ms are left */
     CHECK(!taken(marks).allowed);
     free(marks);
 }
@@ -113,14 +135,14 @@ CASE(an_allowed_block_that_awaits_goes_on_in_the_next_iteration)
     lw_loop_marks *marks = begin(0);
 
     lw_loop_allow(marks, 1 * MS);
-    lw_loop_poll_entered(marks, 2 * MS, true);
+    lw_loop_poll_entered(marks, 2 * MS);
     lw_loop_poll_returned(marks, 100 * MS);
-    lw_loop_poll_entered(marks, 120 * MS, true);
+    lw_loop_poll_entered(marks, 120 * MS);
     CHECK(taken(marks).allowed);
     lw_loop_poll_returned(marks, 130 * MS);
     lw_loop_disallow(marks, 131 * MS);
     lw_loop_disallow(marks, 131 * MS); /* one too many: no effect */
-    lw_loop_poll_entered(marks, 150 * MS, true);
+    lw_loop_poll_entered(marks, 150 * MS);
     CHECK(!taken(marks).allowed);
     free(marks);
 }
@@ -133,7 +155,7 @@ CASE(the_histogram_counts_every_iteration_once)
     lw_loop_marks *marks = begin(now);
 
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
-        lw_loop_poll_entered(marks, now += lengths[i], true);
+        lw_loop_poll_entered(marks, now += lengths[i]);
         lw_loop_poll_returned(marks, now);
         expected[entries[i]]++;
     }
@@ -147,9 +169,9 @@ CASE(no_delays_are_told_where_nothing_is_served)
 {
     lw_loop_marks *marks = begin(0);
 
-    lw_loop_poll_entered(marks, 20 * MS, true);
+    lw_loop_poll_entered(marks, 20 * MS);
     lw_loop_poll_returned(marks, 20 * MS);
-    lw_loop_poll_entered(marks, 21 * MS, true);
+    lw_loop_poll_entered(marks, 21 * MS);
     CHECK_EQUAL(lw_loop_delayed_written(marks), 0);
     lw_loop_enter_phase(marks, LW_PHASE_SERVING, 5);
     lw_loop_enter_phase(marks, LW_PHASE_SERVING, 6);

@@ -142,13 +142,13 @@ CASE(who_steps_while_the_loop_catches_up_has_waited)
     lw_delayed delayed;
 
     step(&culprit, marks, 1 * MS, 48 * MS);
-    lw_loop_poll_entered(marks, 50 * MS, true); /* the poll that ends the stall counts as none */
+    lw_loop_poll_entered(marks, 50 * MS); /* the poll that ends the stall counts as none */
     CHECK(!lw_loop_take_delayed(marks, lw_loop_delayed_written(marks), &delayed));
     lw_loop_poll_returned(marks, 50 * MS);
     step(&waiting, marks, 51 * MS, 52 * MS);
     step(&waiting, marks, 52 * MS, 53 * MS); /* counts once */
     step(&culprit, marks, 53 * MS, 54 * MS);
-    lw_loop_poll_entered(marks, 54 * MS, true);
+    lw_loop_poll_entered(marks, 54 * MS);
     lw_loop_poll_returned(marks, 60 * MS);
     step(&late, marks, 61 * MS, 62 * MS);
     CHECK_EQUAL(culprit.own_ns, 48 * MS);
@@ -168,15 +168,14 @@ CASE(a_busy_loop_catches_up_in_eight_iterations)
     lw_request_clock in_time = {.number = 1}, late = {.number = 2};
     uint64_t now = 20 * MS;
 
-    lw_loop_poll_entered(marks, now, false);
+    lw_loop_poll_passed(marks, now);
     for (int i = 1; i <= LW_LOOP_WINDOW + 1; i++) {
-        lw_loop_poll_returned(marks, now);
         if (i == LW_LOOP_WINDOW) {
             step(&in_time, marks, now, now + 1000);
         } else if (i > LW_LOOP_WINDOW) {
             step(&late, marks, now, now + 1000);
         }
-        lw_loop_poll_entered(marks, now += MS, false);
+        lw_loop_poll_passed(marks, now += MS);
     }
     CHECK_EQUAL(in_time.delay_ns, 20 * MS);
     CHECK_EQUAL(late.delay_ns, 0);
@@ -193,8 +192,7 @@ CASE(a_stall_of_its_own_child_delays_nobody_else_than_others)
     lw_slot *slot = lw_request_slot(requests, parent.number, parent.slot);
     atomic_store(&slot->child_loop, (uintptr_t)marks);
     atomic_store(&slot->child_iteration, 1);
-    lw_loop_poll_entered(marks, 50 * MS, false);
-    lw_loop_poll_returned(marks, 50 * MS);
+    lw_loop_poll_passed(marks, 50 * MS);
     lw_request_resumed(&parent, marks, slot, 51 * MS);
     lw_request_suspended(&parent, marks, 52 * MS);
     CHECK_EQUAL(parent.delay_ns, 0);
