@@ -1,100 +1,107 @@
-"""Load for a server on the loopback address: wrk where it is installed, else a bare asyncio client.
+"""Load for servers on the loopback address: a bare client that keeps one of them saturated for a moment, then another.
 
-`python -m benchmarks.load PORT CONNECTIONS SECONDS` is that client; it prints the number of answers.
+Moments are short and change often, since a machine that others share is faster now and slower then: only what is
+measured within the same tenth of a second compares.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
-import shutil
-import subprocess
-import sys
+import contextlib
+import select
+import socket
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from urllib.parse import urlsplit
+
+from benchmarks.watched import Server
 
 CONNECTIONS = 32
+MOMENT = 0.05  # seconds
+_LAST_BYTE = b"}"  # of an answer of benchmarks/app.py, and of no header
 
 
 @dataclass(frozen=True, slots=True)
-class Load:
+class Slice:
+    """One moment of load on one server."""
+
     requests: int
     seconds: float
+    loop_us: float  # CPU time of the loop's thread, per request
+    others_us: float  # of the other threads: the watchdog
+
+    @property
+    def per_second(self) -> float:
+        return self.requests / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        return self.loop_us + self.others_us
 
 
-def generator() -> str:
-    return "wrk" if shutil.which("wrk") else "asyncio client"
+class Client:
+    """Connections to one server, which it keeps busy one request each."""
+
+    def __init__(self, server: Server, stack: contextlib.ExitStack) -> None:
+        address = urlsplit(server.url)
+        self._server = server
+        self._request = f"GET / HTTP/1.1\r\nHost: {address.netloc}\r\n\r\n".encode()
+        self._poll = stack.enter_context(select.epoll())
+        self._sockets = {}
+        for _ in range(CONNECTIONS):
+            connection = stack.enter_context(socket.create_connection((address.hostname, address.port), timeout=30))
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._poll.register(connection, select.EPOLLIN)
+            self._sockets[connection.fileno()] = connection
+
+    def drive(self, seconds: float = MOMENT) -> Slice:
+        """Ask on all connections, again upon each answer, for so long; then take in what is under way."""
+        loop_before, others_before = self._server.cpu_seconds()
+        begin = time.perf_counter()
+        end = begin + seconds
+        for connection in self._sockets.values():
+            connection.sendall(self._request)
+        waiting, answers = len(self._sockets), 0
+        while waiting:
+            ready = self._poll.poll(30)
+            if not ready:
+                raise SystemExit("benchmarks: the server has not answered for 30 s")
+            asks = time.perf_counter() < end
+            for descriptor, _ in ready:
+                connection = self._sockets[descriptor]
+                data = connection.recv(65536)
+                if not data:
+                    raise SystemExit("benchmarks: the server has closed a connection")
+                if not data.endswith(_LAST_BYTE):
+                    continue
+                answers += 1
+                if asks:
+                    connection.sendall(self._request)
+                else:
+                    waiting -= 1
+        took = time.perf_counter() - begin
+        loop, others = self._server.cpu_seconds()
+        per_request = 1e6 / answers
+        return Slice(answers, took, (loop - loop_before) * per_request, (others - others_before) * per_request)
 
 
-def drive(url: str, seconds: int) -> Load:
-    """Keep the server saturated for so long, from another process."""
-    wrk = shutil.which("wrk")
-    if wrk:
-        command = [wrk, "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", url]
-        output = subprocess.run(command, check=True, capture_output=True, text=True, timeout=seconds + 30).stdout
-        found = re.search(r"(\d+) requests in ([\d.]+)s", output)
-        if not found or "Non-2xx" in output or "Socket errors" in output:
-            raise SystemExit(f"benchmarks: wrk reports\n{output}")
-        return Load(int(found[1]), float(found[2]))
-    port = url.rpartition(":")[2].strip("/")
-    command = [sys.executable, "-m", "benchmarks.load", port, str(CONNECTIONS), str(seconds)]
-    count, took = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=seconds + 30
-    ).stdout.split()
-    return Load(int(count), float(took))
+@contextlib.contextmanager
+def _clients(*servers: Server) -> Iterator[list[Client]]:
+    with contextlib.ExitStack() as stack:
+        clients = [Client(server, stack) for server in servers]
+        for client in clients:
+            client.drive(1)
+        yield clients
 
 
-class _Client(asyncio.Protocol):
-    """Sends a request, waits for an answer of the length that the first one had, sends the next."""
-
-    answers = 0
-
-    def __init__(self, request: bytes, deadline: float) -> None:
-        self._request = request
-        self._deadline = deadline
-        self._length = 0
-        self._received = 0
-        self.closed = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by inheritance
-        self._transport.write(self._request)
-
-    def data_received(self, data: bytes) -> None:
-        # The date header has a fixed width, so all answers of one route are equally long.
-        self._received += len(data)
-        if not self._length and data.endswith(b"}"):
-            self._length = self._received
-        if self._received < self._length or not self._length:
-            return
-        self._received = 0
-        _Client.answers += 1
-        if time.monotonic() < self._deadline:
-            self._transport.write(self._request)
-        else:
-            self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed.set_result(None)
-
-
-async def _drive(port: int, connections: int, seconds: float) -> None:
-    loop = asyncio.get_running_loop()
-    request = f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
-    begin = time.monotonic()
-    clients = []
-    for _ in range(connections):
-        _, client = await loop.create_connection(lambda: _Client(request, begin + seconds), "127.0.0.1", port)
-        clients.append(client.closed)
-    await asyncio.gather(*clients)
-    print(_Client.answers, time.monotonic() - begin)
-
-
-if __name__ == "__main__":
-    try:
-        import uvloop
-
-        uvloop.run(_drive(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
-    except ImportError:
-        asyncio.run(_drive(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3])))
+def in_turns(one: Server, other: Server, pairs: int) -> list[tuple[Slice, Slice]]:
+    """Two servers loaded in turns, which change their order. The one that rests takes no CPU."""
+    found = []
+    with _clients(one, other) as (first, second):
+        for pair in range(pairs):
+            if pair % 2:
+                found.append((first.drive(), second.drive()))
+            else:
+                after, before = second.drive(), first.drive()
+                found.append((before, after))
+    return found

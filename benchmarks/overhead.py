@@ -6,11 +6,11 @@ import json
 import statistics
 import subprocess
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from benchmarks.load import CONNECTIONS, drive, generator
+from benchmarks.load import CONNECTIONS, Slice, in_turns
 from benchmarks.outcome import Outcome, spread
-from benchmarks.watched import ROOT, Server, uvicorn
+from benchmarks.watched import ROOT, uvicorn
 
 LOOPS = ["asyncio", "uvloop"]
 
@@ -40,59 +40,22 @@ def iteration(quick: bool) -> Outcome:
     return outcome
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
-    """One stretch of load on one server."""
-
-    per_second: float
-    loop_us: float  # CPU time of the loop's thread, per request
-    others_us: float  # of the other threads: the watchdog
-
-    @property
-    def cpu_us(self) -> float:
-        return self.loop_us + self.others_us
-
-
-def load(server: Server, seconds: int) -> Slice:
-    loop_before, others_before = server.cpu_seconds()
-    done = drive(server.url, seconds)
-    loop, others = server.cpu_seconds()
-    per_request = 1e6 / done.requests
-    return Slice(
-        done.requests / done.seconds, (loop - loop_before) * per_request, (others - others_before) * per_request
-    )
-
-
-def in_turns(one: Server, other: Server, pairs: int, seconds: int) -> list[tuple[Slice, Slice]]:
-    """Two servers loaded in turns, which change their order. The one that rests takes no CPU."""
-    load(one, 1)
-    load(other, 1)
-    found = []
-    for pair in range(pairs):
-        if pair % 2:
-            first, second = load(one, seconds), load(other, seconds)
-        else:
-            second, first = load(other, seconds), load(one, seconds)
-        found.append((first, second))
-    return found
-
-
-def one_round(loop: str, pairs: int, seconds: int) -> list[tuple[Slice, Slice]]:
+def one_round(loop: str, pairs: int) -> list[tuple[Slice, Slice]]:
     """Two servers, the second one watched."""
     with uvicorn(loop, watched=False) as bare, uvicorn(loop, watched=True) as watched:
-        return in_turns(bare, watched, pairs, seconds)
+        return in_turns(bare, watched, pairs)
 
 
 def requests(quick: bool) -> Outcome:
     # New servers every round, since one process can be luckier with its memory than another.
-    rounds, pairs, seconds = (1, 4, 1) if quick else (5, 6, 2)
+    rounds, pairs = (2, 40) if quick else (10, 100)
     outcome = Outcome(
         "requests",
-        f"uvicorn + FastAPI, {CONNECTIONS} connections, {generator()}: median [quartiles]",
+        f"uvicorn + FastAPI, {CONNECTIONS} connections: median [quartiles] of {rounds * pairs} pairs of moments",
         ["loop", "req/s without", "with", "ratio", "CPU per request", "of it watchdog"],
     )
     for loop in LOOPS:
-        found = [pair for _ in range(rounds) for pair in one_round(loop, pairs, seconds)]
+        found = [pair for _ in range(rounds) for pair in one_round(loop, pairs)]
         ratios = [watched.per_second / bare.per_second for bare, watched in found]
         cpu_ratios = [watched.cpu_us / bare.cpu_us for bare, watched in found]
         outcome.add(
@@ -107,8 +70,6 @@ def requests(quick: bool) -> Outcome:
             loop=loop,
             pairs=[(asdict(bare), asdict(watched)) for bare, watched in found],
         )
-    if generator() != "wrk":
-        outcome.notes.append("wrk is not installed: a slower client of our own shares the cores with the server")
     return outcome
 
 

@@ -16,9 +16,9 @@ import time
 from collections.abc import Callable
 
 import loopwatch
-from benchmarks.load import CONNECTIONS, generator
+from benchmarks.load import CONNECTIONS, in_turns
 from benchmarks.outcome import Outcome, spread
-from benchmarks.overhead import LOOPS, in_turns
+from benchmarks.overhead import LOOPS
 from benchmarks.watched import ROOT, uvicorn
 from loopwatch.asgi import App, LoopwatchMiddleware, Message, Receive, Scope, Send
 
@@ -121,17 +121,17 @@ def cost(quick: bool) -> Outcome:
 
 def served(quick: bool) -> Outcome:
     """Headers off against headers on; the middleware is there both times, since `loopwatch run` puts it there."""
-    turns, pairs, seconds = (1, 4, 1) if quick else (5, 6, 2)
+    rounds, pairs = (2, 40) if quick else (10, 100)
     outcome = Outcome(
         "headers",
-        f"uvicorn + FastAPI under loopwatch run, {CONNECTIONS} connections, {generator()}: median [quartiles]",
+        f"uvicorn + FastAPI under loopwatch run, {CONNECTIONS} connections: median [quartiles] of {rounds * pairs} pairs",
         ["loop", "req/s without headers", "with", "ratio", "CPU per request"],
     )
     for loop in LOOPS:
         found = []
-        for _ in range(turns):
+        for _ in range(rounds):
             with uvicorn(loop, watched=True) as off, uvicorn(loop, "--headers", watched=True) as on:
-                found += in_turns(off, on, pairs, seconds)
+                found += in_turns(off, on, pairs)
         outcome.add(
             [
                 loop,
