@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpython/code_watch.h"
+
 enum {
     TRIES = 5,          /* gathers that may fail before a sample is torn */
     LEARNING = 64,      /* rounds of learning code objects within one sample */
@@ -51,6 +53,7 @@ typedef struct evidence {
     lw_raw_frame frame;    /* as read in A */
     intptr_t slots;        /* the fewest that it used in any look; see lw_frame_slots */
     bool shim;
+    bool proven; /* its code is what it was */
 } evidence;
 
 struct lw_sampler {
@@ -58,7 +61,8 @@ struct lw_sampler {
     lw_memory *memory;
     lw_codes *codes;
     uint32_t random;
-    bool moved; /* the innermost frame was not at one instruction in all looks */
+    uint64_t freed; /* lw_codes_freed before the gather */
+    bool moved;     /* the innermost frame was not at one instruction in all looks */
     /* scratch for a chain of `room` frames */
     size_t room;
     lw_piece *pieces;
@@ -294,6 +298,7 @@ static void refresh_known(const lw_sampler *sampler, lw_link *link, bool shim)
 {
     if (!shim && link->known.address == link->frame.code)
         return;
+    link->freed = 0;
     const lw_known_code *known = shim ? NULL : lw_codes_find(sampler->codes, link->frame.code);
     link->known = known == NULL ? (lw_known_code){0} : *known;
 }
@@ -309,13 +314,17 @@ static void ask_codes_before(lw_sampler *sampler, const lw_chain *chain, script 
     }
 }
 
+/* Of the codes that may have been freed since they were proven. The others' headers are spared: cold memory in as many
+   places as there are frames. */
 static void ask_proofs(lw_sampler *sampler, const lw_chain *chain, size_t first, script *script)
 {
     lw_piece pieces[LW_PROOF_PIECES];
     for (size_t i = first; i < chain->count; i++) {
         const lw_link *link = &chain->links[i];
-        if (!sampler->evidence[i].shim)
-            sampler->evidence[i].proof =
+        evidence *seen = &sampler->evidence[i];
+        seen->proven = seen->shim || (link->freed != 0 && link->freed == sampler->freed);
+        if (!seen->proven)
+            seen->proof =
                 ask_pieces(script, pieces, lw_code_proof_pieces(known_of(link), link->frame.code, pieces));
     }
 }
@@ -554,6 +563,8 @@ static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_
         sampler->moved |= i == first && seen->frame.instruction != again.instruction;
         seen->slots = fewest(seen->slots, lw_frame_slots(&again));
     }
+    if (lw_codes_freed() != sampler->freed)
+        return LW_TORN; /* and all are proven the next time */
     for (size_t i = first; i < chain->count; i++) {
         const evidence *seen = &sampler->evidence[i];
         lw_link *link = &chain->links[i];
@@ -561,11 +572,14 @@ static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_
             continue;
         if (known_of(link) != NULL && !lw_code_frame_alive(known_of(link), seen->slots))
             return LW_TORN;
+        if (seen->proven)
+            continue;
         status = lw_code_prove(known_of(link), bytes + seen->before, bytes + seen->proof);
         if (status == LW_TORN)
             return LW_TORN;
         if (status != LW_OK)
             link->known.address = 0; /* another one has its address now */
+        link->freed = status == LW_OK ? sampler->freed : 0;
     }
     return learn_codes(sampler, chain, first);
 }
@@ -651,6 +665,7 @@ static lw_status intern_chain(lw_sampler *sampler, const lw_thread_view *view, l
 static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
 {
     script script;
+    sampler->freed = lw_codes_freed();
     if (chain->count == 0 && learn_chain(sampler, view, chain) != LW_OK)
         return LW_TORN;
     lw_status status = gather(sampler, view, chain, &script);

@@ -13,7 +13,7 @@
 
        the pointer to the current frame
        frames, innermost to outermost      (D)
-       headers of the code objects
+       headers of the code objects, but of those that cannot have been freed since they were last seen (code_watch.h)
 
    The chain of the last sample is the prediction. It is accepted from the frame that the first pointer names, downwards,
    when A to D agree on code, caller and owner of each frame and on the instruction and the stack of each caller, when
@@ -52,6 +52,7 @@ typedef struct lw_link {
     uint32_t serial;     /* of its code, 0: not interned yet */
     uint32_t stack; /* number of the stack that ends with this frame; LW_NONE: a frame that is not shown */
     bool leaves;    /* see lw_code_place */
+    uint64_t freed; /* lw_codes_freed before its code was last proven; 0: it is to be proven each time */
 } lw_link;
 
 /* The prediction for one thread. Zero-initialised; owned by whoever watches the thread. */

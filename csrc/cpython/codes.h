@@ -5,6 +5,7 @@
    the sampler gathers along with the frames:
    - 3.12 and later: the header, with a version that no two code objects share;
    - 3.11: the header before and after the frames, and the first bytes of line table and qualified name.
+   From 3.12 on the interpreter also tells when code is freed (code_watch.h): while none is, nothing need be proven twice.
    A freed block keeps type and version; only the reference count's word gives it away.
 
    The watchdog's thread only. */

@@ -193,6 +193,10 @@ cdef extern from "cpython/context_watch.h":
     void lw_context_set_current(void *object)
 
 
+cdef extern from "cpython/code_watch.h":
+    int lw_code_watch()
+
+
 cdef extern from "cpython/steps.h":
     ctypedef struct lw_step_hooks:
         void (*begun)(object whose) noexcept

@@ -328,6 +328,7 @@ def hook():
     """Watch the loops that start from now on. RuntimeError where asyncio is not as it is known."""
     import _asyncio
 
+    lw_code_watch()
     lw_running_loop_hook(_asyncio._set_running_loop, _loop_changed)
 
 
