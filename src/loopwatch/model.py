@@ -59,7 +59,7 @@ class Stack:
     """A stack as its innermost frame on top of the stack below it, so that stacks share what they have in common.
 
     Equal stacks are equal and hash alike whichever process they come from. The three frames that tell where a
-    stall belongs are worked out once, when the stack is made: each looks only at the callback, that is at the
+    stall belongs, and which of them it is, are worked out once, when the stack is made: each looks only at the callback, that is at the
     frames further in than the innermost one that is the loop's own `_run`. A loop in C has no such frame; that
     the main module is not part of a callback is then all that is known.
     """
@@ -70,6 +70,10 @@ class Stack:
     own: Frame | None = field(init=False, repr=False)  # innermost frame of the user's own code
     library: Frame | None = field(init=False, repr=False)  # outermost frame of a library
     first: Frame | None = field(init=False, repr=False)  # outermost frame of any kind
+    place: Frame = field(init=False, repr=False)
+    """The frame that a stall with this stack is put down to: the user's own, else the outermost of a library, else the
+    outermost of anything."""
+    key: tuple[str, int, str] = field(init=False, repr=False)  # `place_key` of the place
     _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -86,12 +90,9 @@ class Stack:
         put(self, "own", own)
         put(self, "library", library)
         put(self, "first", first)
-
-    @property
-    def place(self) -> Frame:
-        """The frame that a stall with this stack is put down to: the user's own, else the outermost of a library,
-        else the outermost of anything."""
-        return self.own or self.library or self.first or self.frame
+        place = own or library or first or frame
+        put(self, "place", place)
+        put(self, "key", outer.key if outer and outer.place is place else place_key(place))
 
     def walk(self) -> Iterator[Frame]:
         """The frames, innermost first."""
@@ -245,13 +246,12 @@ class Stall:
             return self.stacks[0][0]
         samples: dict[tuple[str, int, str], int] = {}
         for stack, count in self.stacks:
-            key = place_key(stack.place)
-            samples[key] = samples.get(key, 0) + count
+            samples[stack.key] = samples.get(stack.key, 0) + count
         if not samples:
             return None
         # Ties go to the name that sorts first, so that the same recording always gives the same report.
         most = min(samples, key=lambda key: (-samples[key], key))
-        return next(stack for stack, _ in self.stacks if place_key(stack.place) == most)
+        return next(stack for stack, _ in self.stacks if stack.key == most)
 
     @property
     def file(self) -> str:

@@ -31,28 +31,31 @@ class Count:
 
     def add(self, stall: Stall, taken: bool) -> None:
         """Add a stall; `taken` is whether it was asked for."""
+        duration = stall.duration
         self.samples += stall.samples
         self.torn += stall.torn
         self.unsampled += not stall.samples
         if stall.state in ("ended", "cut"):
             self.recorded += 1
-            self.recorded_seconds += stall.duration
-            self.recorded_worst = max(self.recorded_worst, stall.duration)
+            self.recorded_seconds += duration
+            if duration > self.recorded_worst:
+                self.recorded_worst = duration
         if not taken:
             return
         if counts(stall.allowed, stall.phase):
             self.stalls += 1
-            self.stalled += stall.duration
-            self.worst = max(self.worst, stall.duration)
-            if stall.phase != "shutdown":
-                self.worst_serving = max(self.worst_serving, stall.duration)
+            self.stalled += duration
+            if duration > self.worst:
+                self.worst = duration
+            if duration > self.worst_serving and stall.phase != "shutdown":
+                self.worst_serving = duration
             self.requests_delayed += stall.requests_delayed
         elif stall.allowed:
             self.allowed += 1
-            self.allowed_seconds += stall.duration
+            self.allowed_seconds += duration
         else:
             self.startup += 1
-            self.startup_seconds += stall.duration
+            self.startup_seconds += duration
 
     def add_lost(self, stalls: int, seconds: float, longest: float) -> None:
         """Add stalls of which no more is known than this. When they were is not known: they count."""

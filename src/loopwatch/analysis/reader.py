@@ -94,6 +94,8 @@ class Reader:
             self.skipped += files.parts
             return
         running = self._alive(decoder)
+        for count in counts.values():
+            self.total.absorb(count)
         loops = tuple(self._loop(loop, counts.get(loop.id, Count())) for loop in process.loops)
         self.processes.append((process, running, loops))
 
@@ -185,7 +187,6 @@ class Reader:
             self.endpoints.add(stall.endpoint)
         if not taken:
             return
-        self.total.add(stall, taken)
         self.timeline.add(stall.start, stall.duration)
         site = self.sites.add(stall, threshold=process.threshold, since=process.started)
         self.taken += 1

@@ -30,6 +30,7 @@ from loopwatch.model import Cause, Frame, Phase, Stack, Stall, place_key
 Basis = Literal["own", "library", "loop", "unsampled", "unknown", "lost"]
 
 _MINGLED = 0.1  # lines of one function are one site when they have this share of each other's samples
+_NOWHERE = "", 0, ""  # the place of a stall without a stack
 _MOST_STACKS = 1000  # distinct stacks kept per site while reading; the rarest go first
 
 
@@ -126,6 +127,44 @@ class _Tally:
     longest: float = 0.0
     why: WhyTally = field(default_factory=WhyTally)
 
+    def add(self, stall: Stall, single: bool) -> None:
+        """Add a stall, but for its samples."""
+        duration, endpoint = stall.duration, stall.endpoint
+        self.durations.append(duration)
+        if duration > self.longest:
+            self.longest = duration
+        self.samples += stall.samples
+        self.callbacks += stall.callbacks
+        self.running += stall.state == "running"
+        self.delayed += stall.requests_delayed
+        if endpoint:
+            self.credit(endpoint, 1, duration)
+        if single:
+            self.single += duration
+        self.weights.add(stall)
+        self.why.add(stall.activity)
+
+    def add_samples(self, stacks: tuple[tuple[Stack, int], ...], stack: Stack, own: bool, since: float) -> int:
+        """Add the samples of a stall that is put down to this stack; returns how many of them speak for it."""
+        file, line, function = stack.key
+        here = 0
+        for each, samples in stacks:
+            its_file, its_line, its_function = each.key
+            if its_function != function or its_file != file:
+                continue
+            self.lines[its_line] += samples
+            if its_line == line:
+                # That two samples share the outermost frame of a library says little: it is any callback's.
+                here += samples if own or each is stack or _same_function(each, stack) else 0
+                if (known := self.stacks.get(each)) is not None:
+                    known[0] += samples
+                else:
+                    self.stacks[each] = [samples, since]
+        if len(self.stacks) > _MOST_STACKS:
+            kept = sorted(self.stacks.items(), key=lambda item: -item[1][0])[: _MOST_STACKS // 2]
+            self.stacks = dict(kept)
+        return here
+
     def absorb(self, other: _Tally) -> None:
         self.durations.extend(other.durations)
         for stack, (samples, since) in other.stacks.items():
@@ -145,11 +184,11 @@ class _Tally:
         self.why.absorb(other.why)
 
     def credit(self, endpoint: str, count: float, seconds: float) -> None:
-        if not endpoint:
-            return
-        mine = self.endpoints.setdefault(endpoint, [0, 0.0])
-        mine[0] += count
-        mine[1] += seconds
+        if (mine := self.endpoints.get(endpoint)) is not None:
+            mine[0] += count
+            mine[1] += seconds
+        else:
+            self.endpoints[endpoint] = [count, seconds]
 
 
 class SiteTable:
@@ -163,31 +202,9 @@ class SiteTable:
         its process began to be watched."""
         stack = stall.stack
         basis = _basis(stall, stack)
-        place = stack.place if stack else Frame("", "")
-        tally = self._tally(_Key(basis, stall.allowed, stall.phase, *place_key(place)))
-        tally.durations.append(stall.duration)
-        tally.longest = max(tally.longest, stall.duration)
-        tally.samples += stall.samples
-        tally.callbacks += stall.callbacks
-        tally.running += stall.running
-        tally.delayed += stall.requests_delayed
-        tally.credit(stall.endpoint, 1, stall.duration)
-        tally.weights.add(stall)
-        tally.why.add(stall.activity)
-        here = 0
-        for each, samples in stall.stacks:
-            other = place if each is stack else each.place
-            if other.file == place.file and other.function == place.function:
-                tally.lines[other.line] += samples
-                if other.line == place.line:
-                    # That two samples share the outermost frame of a library says little: it is any callback's.
-                    here += samples if basis == "own" or _same_function(each, stack) else 0
-                    tally.stacks.setdefault(each, [0, since])[0] += samples
-        if len(tally.stacks) > _MOST_STACKS:
-            kept = sorted(tally.stacks.items(), key=lambda item: -item[1][0])[: _MOST_STACKS // 2]
-            tally.stacks = dict(kept)
-        if shape_of(stall, here, threshold) == "single":
-            tally.single += stall.duration
+        tally = self._tally((basis, stall.allowed, stall.phase, *(stack.key if stack else _NOWHERE)))
+        here = tally.add_samples(stall.stacks, stack, basis == "own", since) if stack else 0
+        tally.add(stall, shape_of(stall, here, threshold) == "single")
         return tally.number
 
     def add_lost(self, count: int, seconds: float, longest: float) -> None:
@@ -219,10 +236,10 @@ class SiteTable:
         places = {number: at for at, (_, key) in enumerate(sites) for number in groups[key]}
         return [site for site, _ in sites], places
 
-    def _tally(self, key: _Key) -> _Tally:
-        tally = self._tallies.get(key)
+    def _tally(self, key: tuple[Basis, bool, Phase, str, int, str]) -> _Tally:
+        tally = self._tallies.get(key)  # type: ignore[call-overload]  # a named tuple equals a plain one
         if tally is None:
-            tally = self._tallies[key] = _Tally(len(self._tallies))
+            tally = self._tallies[_Key(*key)] = _Tally(len(self._tallies))
         return tally
 
     def _merged(self) -> dict[_Key, _Key]:
@@ -265,9 +282,7 @@ def _basis(stall: Stall, stack: Stack | None) -> Basis:
     return "library" if stack.place.kind in ("library", "stdlib") else "loop"
 
 
-def _same_function(one: Stack, other: Stack | None) -> bool:
-    if other is None:
-        return False
+def _same_function(one: Stack, other: Stack) -> bool:
     return (one.frame.file, one.frame.function) == (other.frame.file, other.frame.function)
 
 

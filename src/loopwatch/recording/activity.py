@@ -14,15 +14,16 @@ _TIME: Final = itemgetter(1)
 
 def activity(record: Record, length: int, tables: Tables) -> Activity:
     """What a record of a stall of `length` ns says of its cause; nothing if it is of a version that did not say."""
-    causes, longest = record.get("causes"), _time(record, "longest")
+    get = record.get
+    causes, longest = get("causes"), _time(get("longest"))
     if causes is None and longest is None:
         return NO_ACTIVITY
     times = _times(causes)
     sampled = sum([time for _, time in times])
     # Its times are those of the whole stall. If they are not, they shall be: shares are what they tell.
     scale = length / sampled / 1e9 if sampled else 0.0
-    held, cpu, wall = _time(record, "gil_held"), _time(record, "cpu"), _time(record, "cpu_wall")
-    delay, throttled, holders = _time(record, "run_delay"), _time(record, "throttled"), record.get("holders")
+    held, cpu, wall = _time(get("gil_held")), _time(get("cpu")), _time(get("cpu_wall"))
+    delay, throttled, holders = _time(get("run_delay")), _time(get("throttled")), get("holders")
     return Activity(
         tuple([(cause, time * scale) for cause, time in times]),
         min(held, dict(times).get("native", 0)) * scale if held else 0.0,
@@ -46,8 +47,7 @@ def _times(causes: object) -> list[tuple[Cause, int]]:
     return found
 
 
-def _time(record: Record, key: str) -> int | None:
-    value = record.get(key)
+def _time(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < LIMIT else None
 
 

@@ -30,11 +30,15 @@ def culprit(record: Record, samples: int) -> int:
     0 if more of its `samples` were taken outside of any request: whoever ran a moment beside that is not to blame.
     """
     pairs, found = record.get("requests"), dict[int, int]()
-    for pair in pairs if isinstance(pairs, list) else ():
+    if type(pairs) is not list:
+        return 0
+    for pair in pairs:
         if type(pair) is not list or len(pair) < 2 or type(pair[0]) is not int or type(pair[1]) is not int:
             continue
         request, its = pair[0], pair[1]
         if 0 < request < LIMIT and 0 < its < LIMIT:
+            if len(pairs) == 1:  # by far the most
+                return request if 2 * its >= samples else 0
             found[request] = found.get(request, 0) + its
     if 2 * sum(found.values()) < samples:
         return 0
@@ -46,6 +50,7 @@ def culprit(record: Record, samples: int) -> int:
 @dataclass(slots=True)
 class _Held:
     stall: Stall
+    end: float
     delayed: int | None = None  # None: it is not recorded yet
 
 
@@ -115,17 +120,17 @@ class Aftermath:
             self._serving.add(stall.loop)
             if stall.request in self._endpoints:
                 self._endpoints.move_to_end(stall.request)
-        held = _Held(stall)
+        held = _Held(stall, stall.end)
         self._queue.append(held)
         self._by_iteration[stall.loop, stall.iteration] = held
 
     def release(self, now: float) -> list[Stall]:
         """The stalls that need not be held any longer."""
         done: list[Stall] = []
-        while self._queue:
-            first = self._queue[0]
-            patient = len(self._queue) <= _MOST_HELD and now - first.stall.end < self._patience
-            if patient and not self._complete(first):
+        queue = self._queue
+        while queue:
+            first = queue[0]
+            if not self._complete(first) and len(queue) <= _MOST_HELD and now - first.end < self._patience:
                 break
             done.append(self._pop())
         return done

@@ -11,6 +11,7 @@ from dataclasses import replace
 from loopwatch.model import Damage, Process, Stall, State
 from loopwatch.recording.activity import activity
 from loopwatch.recording.aftermath import Aftermath, culprit
+from loopwatch.recording.draft import Draft, seal
 from loopwatch.recording.fields import Record, count, integer, parse_line, text, texts
 from loopwatch.recording.kinds import Kinds
 from loopwatch.recording.loops import Loops
@@ -61,8 +62,10 @@ class Decoder:
         for line in lines:
             if self._skipping:  # the rest of a line that was too long
                 self._skipping = False
-            elif line and not line.isspace():
-                stalls += self._line(line)
+            elif (record := parse_line(line)) is not None:
+                stalls += self._record(record)
+            elif line.strip():
+                self._garbage += 1
         if len(self._tail) > _LONGEST_LINE:
             self._garbage += not self._skipping
             self._skipping, self._tail = True, b""
@@ -121,18 +124,15 @@ class Decoder:
 
     # One record
 
-    def _line(self, line: bytes) -> list[Stall]:
-        record = parse_line(line)
-        if record is None:
-            self._garbage += 1
-            return []
-        return self._record(record)
-
     def _record(self, record: Record) -> list[Stall]:
         self.records += 1
         match record.get("t"):
             case "stall":
                 self._stall(record)
+            case "request":
+                self._aftermath.name_request(record)
+            case "delayed":
+                self._delayed(record)
             case "open":
                 self._open(record)
             case "stack":
@@ -147,10 +147,6 @@ class Decoder:
             case "thread":
                 self._tables.add_thread(record)
                 return []
-            case "delayed":
-                self._delayed(record)
-            case "request":
-                self._aftermath.name_request(record)
             case "phase":
                 self._saw(record, "at")
                 if at := count(record, "at"):
@@ -240,25 +236,29 @@ class Decoder:
         if loop is None or start is None or end is None or end < start:
             self._garbage += 1
             return None
-        self._saw(record, end_key)
+        if end > self._seen:
+            self._seen = end
         iteration, samples = count(record, "iteration"), count(record, "samples")
-        self._newest[loop] = max(self._newest.get(loop, 0), iteration)
-        return Stall(
-            start=self._unix(start),
-            duration=(end - start) / 1e9,
-            callbacks=count(record, "callbacks"),
-            samples=samples,
-            stacks=self._tables.stacks(record),
-            torn=count(record, "torn"),
-            omitted=count(record, "omitted"),
-            allowed=record.get("allowed") is True,
-            state=state,
-            pid=self._process.pid,
-            thread=self._loops.see(loop, start).thread,
-            loop=loop,
-            iteration=iteration,
-            request=culprit(record, samples),
-            activity=activity(record, end - start, self._tables),
+        if iteration > self._newest.get(loop, 0):
+            self._newest[loop] = iteration
+        return seal(
+            Draft(
+                start=self._unix(start),
+                duration=(end - start) / 1e9,
+                callbacks=count(record, "callbacks"),
+                samples=samples,
+                stacks=self._tables.stacks(record),
+                torn=count(record, "torn"),
+                omitted=count(record, "omitted"),
+                allowed=record.get("allowed") is True,
+                state=state,
+                pid=self._process.pid,
+                thread=self._loops.see(loop, start).thread,
+                loop=loop,
+                iteration=iteration,
+                request=culprit(record, samples),
+                activity=activity(record, end - start, self._tables),
+            )
         )
 
     def _settled(self, key: tuple[int, int]) -> Stall:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+from typing import Final
+
 from loopwatch.model import Frame, Kind, Stack
 from loopwatch.recording.fields import LIMIT, Record, count, integer, text
 from loopwatch.recording.kinds import Kinds
 
 _MOST_THREADS = 4096  # whose names are kept
+_SAMPLES: Final = itemgetter(1)
 
 
 class Tables:
@@ -86,7 +90,9 @@ class Tables:
         """The `stacks` member of an `open` or `stall` record, most samples first."""
         pairs = record.get("stacks")
         known, found = self._stacks, dict[Stack, int]()
-        for pair in pairs if isinstance(pairs, list) else ():
+        if type(pairs) is not list:
+            return ()
+        for pair in pairs:
             # Spelled out, not left to `fields`: this is the reader's innermost loop.
             if type(pair) is not list or len(pair) < 2 or type(pair[0]) is not int or type(pair[1]) is not int:
                 continue
@@ -94,9 +100,7 @@ class Tables:
             if stack is None:
                 self.unresolved += 1
             elif 0 < samples < LIMIT:
+                if len(pairs) == 1:  # by far the most: without asking for the hash
+                    return ((stack, samples),)
                 found[stack] = found.get(stack, 0) + samples
-        return tuple(found.items() if len(found) < 2 else sorted(found.items(), key=_by_samples, reverse=True))
-
-
-def _by_samples(item: tuple[Stack, int]) -> int:
-    return item[1]
+        return tuple(found.items() if len(found) < 2 else sorted(found.items(), key=_SAMPLES, reverse=True))
