@@ -250,8 +250,9 @@ class Stall:
         if not samples:
             return None
         # Ties go to the name that sorts first, so that the same recording always gives the same report.
-        most = min(samples, key=lambda key: (-samples[key], key))
-        return next(stack for stack, _ in self.stacks if stack.key == most)
+        most = max(samples.values())
+        place = min([key for key, count in samples.items() if count == most])
+        return next(stack for stack, _ in self.stacks if stack.key == place)
 
     @property
     def file(self) -> str:

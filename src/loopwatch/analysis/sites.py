@@ -202,7 +202,7 @@ class SiteTable:
         its process began to be watched."""
         stack = stall.stack
         basis = _basis(stall, stack)
-        tally = self._tally((basis, stall.allowed, stall.phase, *(stack.key if stack else _NOWHERE)))
+        tally = self._tally(_Key(basis, stall.allowed, stall.phase, *(stack.key if stack else _NOWHERE)))
         here = tally.add_samples(stall.stacks, stack, basis == "own", since) if stack else 0
         tally.add(stall, shape_of(stall, here, threshold) == "single")
         return tally.number
@@ -236,10 +236,10 @@ class SiteTable:
         places = {number: at for at, (_, key) in enumerate(sites) for number in groups[key]}
         return [site for site, _ in sites], places
 
-    def _tally(self, key: tuple[Basis, bool, Phase, str, int, str]) -> _Tally:
-        tally = self._tallies.get(key)  # type: ignore[call-overload]  # a named tuple equals a plain one
+    def _tally(self, key: _Key) -> _Tally:
+        tally = self._tallies.get(key)
         if tally is None:
-            tally = self._tallies[_Key(*key)] = _Tally(len(self._tallies))
+            tally = self._tallies[key] = _Tally(len(self._tallies))
         return tally
 
     def _merged(self) -> dict[_Key, _Key]:

@@ -169,7 +169,7 @@ class Decoder:
                 self._process = replace(self._process, ended=True)
             case _:
                 self.records -= 1
-        return self._aftermath.release(self._unix(self._seen)) if self._aftermath else []
+        return self._aftermath.release(self._unix(self._seen))
 
     def _header(self, record: Record) -> None:
         schema = text(record, "schema")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any, TypeAlias, cast
+from collections.abc import Callable, Mapping
+from json.scanner import make_scanner
+from typing import Any, TypeAlias
 
 Record: TypeAlias = Mapping[str, Any]
 
-_parse = json.JSONDecoder().raw_decode  # what json.loads ends up in, without the layers around it
+# What json.loads ends up in, without the layers around it.
+_parse: Callable[[str, int], tuple[Any, int]] = make_scanner(json.JSONDecoder())  # type: ignore[arg-type]
 
 LIMIT = 2**63  # beyond it no clock and no counter of the writer can be; floats are still far from overflow
 
@@ -19,12 +21,12 @@ def parse_line(line: bytes) -> Record | None:
     if line[:1] == b"{":  # nearly all: the others take three times as long
         try:
             whole = line.decode("utf-8", "surrogatepass")
-            value, end = _parse(whole)
-        except (ValueError, RecursionError):
+            value, end = _parse(whole, 0)
+        except (ValueError, RecursionError, StopIteration):
             pass
         else:
             if end == len(whole):
-                return cast(Record, value)
+                return value  # type: ignore[no-any-return]  # it begins with a brace
     text = line.removeprefix(b"\xef\xbb\xbf").strip(b"\0 \t\r\n")
     try:
         # Not left to json, which would guess at UTF-16. File names may hold lone surrogates.
