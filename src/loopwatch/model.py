@@ -59,9 +59,9 @@ class Stack:
     """A stack as its innermost frame on top of the stack below it, so that stacks share what they have in common.
 
     Equal stacks are equal and hash alike whichever process they come from. The three frames that tell where a
-    stall belongs, and which of them it is, are worked out once, when the stack is made: each looks only at the callback, that is at the
-    frames further in than the innermost one that is the loop's own `_run`. A loop in C has no such frame; that
-    the main module is not part of a callback is then all that is known.
+    stall belongs, and which of them it is, are worked out once, when the stack is made: each looks only at the
+    callback, that is at the frames further in than the innermost one that is the loop's own `_run`. A loop in C has
+    no such frame; that the main module is not part of a callback is then all that is known.
     """
 
     frame: Frame

@@ -79,6 +79,24 @@ def test_it_follows_the_recording(tab: Tab, tmp_path: Path) -> None:
         playwright.expect(page.locator("#live")).not_to_have_text("live", timeout=15_000)
 
 
+def test_only_the_stalls_that_were_asked_for(tab: Tab, tmp_path: Path) -> None:
+    builder = recording(tmp_path)
+    add(builder, 2)
+    add(builder, 3)
+    builder.write(tmp_path / FOLDER)
+    since, until = "2026-11-22T14:00:01.5Z", "2026-11-22T14:00:02.5Z"
+    with serving(tmp_path, "--since", since, "--until", until) as (address, _):
+        tab.open(address)
+        playwright.expect(tab.page.locator("#rows tr")).to_have_count(1, timeout=15_000)
+        assert "view_2" in tab.text("#rows")
+        assert "2026-11-22" in tab.text("#selection")
+        add(builder, 4)
+        builder.stall(2300, 40, (builder.stack(*RUNNER, ("/srv/app/main.py", "late", 9)), 30))
+        builder.write(tmp_path / FOLDER)
+        playwright.expect(tab.page.locator("#rows tr")).to_have_count(2, timeout=15_000)
+        assert "late" in tab.text("#rows tr:nth-child(2)")
+
+
 def test_only_this_machine_and_for_reading_only(tmp_path: Path) -> None:
     recording(tmp_path)
     with serving(tmp_path) as (address, _):

@@ -12,9 +12,9 @@ from loopwatch.analysis.run import Run, load
 from loopwatch.analysis.selection import Selection
 from loopwatch.cli.output import opened
 from loopwatch.cli.progress import reading
-from loopwatch.cli.times import Duration, Moment
+from loopwatch.cli.stalls import chosen_stalls
+from loopwatch.cli.times import Duration
 from loopwatch.errors import LoopwatchError
-from loopwatch.model import CAUSES, Cause
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
 from loopwatch.report.words import counted, duration, plain
@@ -28,11 +28,7 @@ _TOO_LONG = 1  # the status when a stall was longer than --max-stall
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
 @click.option("-f", "--format", "name", type=click.Choice(list(FORMATS)), help="The format; by default that of FILE.")
 @click.option("-o", "--output", "file", metavar="FILE", help="Write to FILE, or to standard output for -.")
-@click.option("--min", "least", type=Duration(), default=0.0, help="Only stalls at least so long.")
-@click.option("--since", type=Moment(), help="Only stalls since then: an ISO time, or how long ago (5m).")
-@click.option("--until", type=Moment(), help="Only stalls until then.")
-@click.option("--endpoint", metavar="GLOB", help="Only stalls caused by these endpoints, such as 'GET /items/*'.")
-@click.option("--cause", type=click.Choice(CAUSES), help="Only stalls of this cause.")
+@chosen_stalls
 @click.option("--all-frames", is_flag=True, help="Show every frame of a stack.")
 @click.option("--no-source", is_flag=True, help="Do not read source files.")
 @click.option("--max-stall", type=Duration(), help="End with status 1 if a stall while serving is longer.")
@@ -40,11 +36,7 @@ def command(
     runs: tuple[Path, ...],
     name: str | None,
     file: str | None,
-    least: float,
-    since: float | None,
-    until: float | None,
-    endpoint: str | None,
-    cause: Cause | None,
+    selection: Selection,
     all_frames: bool,
     no_source: bool,
     max_stall: float | None,
@@ -60,7 +52,6 @@ def command(
         raise LoopwatchError(f"{name} is not for a terminal", f"write to a file: -o stalls{FORMATS[name].suffixes[0]}")
     recordings = find_recordings(runs, base=settings.dir, app=settings.app)
     with reading(sum(files.size for each in recordings for files in each.processes)) as progress:
-        selection = Selection(least, since, until, endpoint, cause)
         jobs, most = os.cpu_count() or 1, FORMATS[name].stalls
         run = load(recordings, selection, most_stalls=most, jobs=jobs, progress=progress)
     _name_endpoints(run)

@@ -12,9 +12,8 @@ import click
 
 from loopwatch.analysis.follow import Follower
 from loopwatch.analysis.selection import Selection
-from loopwatch.cli.times import Duration
+from loopwatch.cli.stalls import chosen_stalls
 from loopwatch.errors import LoopwatchError
-from loopwatch.model import CAUSES, Cause
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options
 from loopwatch.settings import settings_for
@@ -26,18 +25,14 @@ _PORT = 7717
 @click.argument("runs", nargs=-1, metavar="[RUN]...", type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Another address asks for a token.")
 @click.option("--port", type=click.IntRange(0, 65535), default=_PORT, show_default=True, help="0 takes a free one.")
-@click.option("--min", "least", type=Duration(), default=0.0, help="Only stalls at least so long.")
-@click.option("--endpoint", metavar="GLOB", help="Only stalls caused by these endpoints, such as 'GET /items/*'.")
-@click.option("--cause", type=click.Choice(CAUSES), help="Only stalls of this cause.")
+@chosen_stalls
 @click.option("--all-frames", is_flag=True, help="Show every frame of a stack.")
 @click.option("--no-source", is_flag=True, help="Do not read source files.")
 def command(
     runs: tuple[Path, ...],
     host: str,
     port: int,
-    least: float,
-    endpoint: str | None,
-    cause: Cause | None,
+    selection: Selection,
     all_frames: bool,
     no_source: bool,
 ) -> None:
@@ -49,7 +44,6 @@ def command(
         from loopwatch.web.updates import Updates
     except ModuleNotFoundError as error:
         raise LoopwatchError(f"{error.name} is not installed here", "pip install 'loopwatch[ui]'") from None
-    selection = Selection(least=least, endpoint=endpoint, cause=cause)
     settings = settings_for(str(Path.cwd()), os.environ, {})
     recordings = find_recordings(runs, base=settings.dir, app=settings.app)
     follower = Follower(recordings, selection, most_stalls=FORMATS["html"].stalls, app=settings.app)
