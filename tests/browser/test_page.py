@@ -154,7 +154,46 @@ def test_a_line_is_chosen_and_its_source_shown(tab: Tab, project: str) -> None:
     assert "crunch" in tab.text("#detail h3")
     assert tab.page.locator("#rows [aria-pressed=true]").count() == 1
     tab.page.click("#detail details summary")
-    assert "Handle._run" in tab.text("#detail .stack")
+    assert "crunch" in tab.text("#detail > details > .stack")
+
+
+def folds(tab: Tab) -> list[str]:
+    return [str(text) for text in tab.page.locator("#detail .fold summary").all_inner_texts()]
+
+
+def test_frames_of_libraries_in_the_stack_are_folded(tab: Tab, tmp_path: Path) -> None:
+    layers = [(f"{SITE}/layers/part{i}.py", f"Layer{i}.call", i + 1) for i in range(6)]
+    builder = RecordingBuilder()
+    builder.loop()
+    own = (f"{CWD}/main.py", "handler", 7)
+    stack = builder.stack(*RUNNER, *layers[:2], own, *layers[2:], (f"{SITE}/driver/wait.py", "Driver.wait", 9))
+    builder.stall(100, 50, (stack, 40))
+    builder.write(tmp_path)
+    run = load(find_recordings([tmp_path]))
+    tab.open(write(run, tmp_path / "report.html"))
+    page = tab.page
+    page.click("#detail > details > summary")
+    listed = "#detail > details > .stack > li:not(.fold)"
+    names = [text.split(" ")[0] for text in page.locator(listed).all_inner_texts()]
+    assert names == ["handler", "Layer2.call", "Driver.wait"]
+    assert folds(tab) == [f"{len(RUNNER) + 2} frames", "3 library frames"]
+    # By keyboard: from the fold before it on.
+    page.locator("#detail .fold summary").first.focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "3 library frames"
+    inner = page.locator("#detail .fold").last
+    playwright.expect(inner.locator(".library").first).to_be_hidden()
+    page.keyboard.press("Enter")
+    playwright.expect(inner.locator(".library").first).to_be_visible()
+    opened = [text.split(" ")[0] for text in inner.locator("li").all_inner_texts()]
+    assert opened == ["Layer3.call", "Layer4.call", "Layer5.call"]
+    page.keyboard.press("Enter")
+    playwright.expect(inner.locator(".library").first).to_be_hidden()
+    assert tab.console == []
+    tab.open(write(run, tmp_path / "all.html", all_frames=True))
+    page.click("#detail > details > summary")
+    assert folds(tab) == []
+    assert page.locator(listed).count() == len(RUNNER) + 8
 
 
 def test_the_timeline_by_mouse_and_keyboard(tab: Tab, service: str) -> None:

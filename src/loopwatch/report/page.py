@@ -136,6 +136,7 @@ class _Page:
             "excerpt": _excerpt(excerpt) if excerpt else None,
             "changed": frame is not None and self.source.changed_since(frame.file, site.since),
             "stack": self.tables.stack(site.stack) if site.stack else None,
+            "stack_start": self.tables.start(site.stack) if site.stack else 0,
         }
 
     def _name(self, site: Site) -> str:

@@ -8,6 +8,13 @@ lw.frames = (page, stack) => {
   return found.reverse();
 };
 
+// Which of them are shown unless all are, as analysis/flame.py has it: from the user's own code on, and of library frames
+// in a row the first and the last.
+lw.shown = (frames, start) => {
+  const app = (i) => i >= start && i < frames.length && frames[i][3] === "app";
+  return frames.map((_, i) => i >= start && (i === start || i === frames.length - 1 || app(i - 1) || app(i) || app(i + 1)));
+};
+
 lw.flame = () => {
   const graph = lw.at("graph");
   const status = lw.at("flame-status");
@@ -16,11 +23,9 @@ lw.flame = () => {
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
   let page = null, passes = null, chart = null, whole = 0, zoomed = [], focus = "";
 
-  // As report/stacks.py has it: from the user's own code on, and of library frames in a row the first and the last.
   const folded = (frames, start) => {
-    const shown = frames.slice(start);
-    const app = (frame) => frame && frame[3] === "app";
-    return shown.filter((frame, i) => i === 0 || i === shown.length - 1 || [i - 1, i, i + 1].some((at) => app(shown[at])));
+    const shown = lw.shown(frames, start);
+    return frames.filter((_, i) => shown[i]);
   };
 
   const tree = () => {

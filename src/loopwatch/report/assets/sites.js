@@ -98,9 +98,21 @@ lw.sites = (changed) => {
 
   const stack = (site) => {
     const frames = lw.frames(page, site.stack);
-    return lw.el("details", {}, lw.el("summary", {}, `Stack most often seen (${lw.counted(frames.length, "frame")})`),
-      lw.el("ul", { class: "stack" }, ...frames.map(([name, file, line, kind, call]) =>
-        lw.el("li", { class: kind }, name, " ", lw.el("span", {}, file ? `${file}:${line || "?"}` : "", call ? `  ${call}` : "")))));
+    const items = frames.map(([name, file, line, kind, call]) =>
+      lw.el("li", { class: kind }, name, " ", lw.el("span", {}, file ? `${file}:${line || "?"}` : "", call ? `  ${call}` : "")));
+    const shown = lw.shown(frames, site.stack_start);
+    const list = lw.el("ul", { class: "stack" });
+    for (let i = 0, end; i < frames.length; i = end) {
+      for (end = i + 1; end < frames.length && shown[end] === shown[i];) end++;
+      const fold = !page.all_frames && !shown[i] && end - i > 1; // one frame is as short as what would stand for it
+      list.append(...(fold ? [folded(frames.slice(i, end), items.slice(i, end))] : items.slice(i, end)));
+    }
+    return lw.el("details", {}, lw.el("summary", {}, `Stack most often seen (${lw.counted(frames.length, "frame")})`), list);
+  };
+  const folded = (frames, items) => {
+    const libraries = frames.every((frame) => frame[3] === "library");
+    const count = lw.counted(items.length, libraries ? "library frame" : "frame");
+    return lw.el("li", { class: "fold" }, lw.el("details", {}, lw.el("summary", {}, count), lw.el("ul", { class: "stack" }, ...items)));
   };
 
   const causes = (site) => {
