@@ -1,7 +1,7 @@
 """Reading at scale: a recording of a million stalls from 16 processes, and what each report of it takes.
 
 The recording is as the writer makes it: tables, requests, who had to wait, summaries. Time and peak memory are those
-of `loopwatch report` with all processes that it starts.
+of `loopwatch report` with all processes that it starts. The page is opened in the system's Chromium, if it is there.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -29,6 +32,8 @@ _STDLIB = "/usr/lib/python3.12"
 _SITE = "/srv/app/.venv/lib/python3.12/site-packages"
 _FORMATS = ("text", "json", "html", "speedscope", "collapsed", "pprof", "markdown")
 
+_KINDS = 4096  # of stalls in one file
+
 _LOOK = 0.02  # seconds between two looks at the memory
 
 
@@ -42,12 +47,16 @@ def run(quick: bool) -> list[Outcome]:
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        size = sum(generate(folder / "run", number, stalls // _PROCESSES) for number in range(_PROCESSES))
+        (folder / "run").mkdir()
+        write = partial(generate, folder / "run", stalls=stalls // _PROCESSES)
+        with ProcessPoolExecutor() as pool:
+            size = sum(pool.map(write, range(_PROCESSES)))
         outcome.notes.append(f"a recording of {size / 1e6:,.0f} MB")
         for each in _FORMATS:
             seconds, cpu, peak, made = measure(folder, each)
             row = [each, f"{seconds:.1f} s", f"{cpu:.1f} s", f"{peak / 1e6:.0f} MB", f"{made / 1e6:.2f} MB"]
             outcome.add(row, format=each, stalls=stalls, seconds=seconds, cpu_seconds=cpu, peak_bytes=peak, bytes=made)
+        outcome.notes.append(opened(folder / "report.html"))
     return [outcome]
 
 
@@ -70,6 +79,27 @@ def measure(folder: Path, name: str) -> tuple[float, float, int, int]:
     return time.monotonic() - begin, _cpu() - used, peak, out.stat().st_size
 
 
+def opened(page: Path) -> str:
+    """How long a browser that runs already takes from the page's address to the drawn flame graph."""
+    program = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    try:
+        from playwright.sync_api import sync_playwright
+    except ModuleNotFoundError:
+        program = None
+    if program is None:
+        return "the page was not opened: that takes playwright and the system's Chromium"
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        tab = browser.new_page()
+        begin = time.monotonic()
+        tab.goto(page.as_uri())
+        tab.wait_for_selector("#graph g.frame")
+        tab.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")  # until it is painted
+        seconds = time.monotonic() - begin
+        browser.close()
+    return f"the page opens in {seconds:.2f} s"
+
+
 def _cpu() -> float:
     """CPU seconds of all processes that have been started here and have ended."""
     times = os.times()
@@ -86,28 +116,47 @@ def _resident(process: psutil.Process) -> int:
 
 
 def generate(folder: Path, process: int, stalls: int) -> int:
-    """Write one process's file; returns its size in bytes."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write one process's file; returns its size in bytes. What a stall was is chosen of some thousand, each put into
+    JSON once: a million records would take longer than to read them."""
     chance = random.Random(process)
     path = folder / f"{1000 + process}-{_UNIX // _MS}.jsonl"
     with path.open("w", encoding="utf-8") as out:
         stacks = _tables(out.write, process)
+        kinds = [_kind(chance, stacks) for _ in range(_KINDS)]
         at = _MONOTONIC + 10 * _MS
         for number in range(1, stalls + 1):
-            length = int(chance.lognormvariate(3.2, 0.7) * _MS) + 10 * _MS
-            seen = [[chance.choice(stacks), length // _MS] for _ in range(chance.choice((1, 1, 1, 2, 4)))]
-            samples = sum(count for _, count in seen)
-            member = {"iteration": number * 3, "start": at, "end": at + length, "callbacks": 2, "samples": samples}
-            causes = {"causes": {"native": length // 3, "blocked": length - length // 3}, "gil_held": 0}
-            rest = {"torn": 0, "stacks": seen, "omitted": 0, "allowed": False, "requests": [[number, samples]]}
-            _write(out.write, t="stall", loop=1, **member, **rest, **causes, cpu=length // 3, cpu_wall=length)
-            _write(out.write, t="request", request=number, endpoint=f"GET /items/{{id}}/{number % 40}")
-            _write(out.write, t="delayed", loop=1, iteration=number * 3, requests=number % 7)
+            length, samples, members = chance.choice(kinds)
+            out.write(
+                f'{{"t":"stall","loop":1,"iteration":{number * 3},"start":{at},"end":{at + length},{members},'
+                f'"requests":[[{number},{samples}]]}}\n'
+                f'{{"t":"request","request":{number},"endpoint":"GET /items/{{id}}/{number % 40}"}}\n'
+                f'{{"t":"delayed","loop":1,"iteration":{number * 3},"requests":{number % 7}}}\n'
+            )
             at += length + 30 * _MS
             if number % 40 == 0:
                 _write(out.write, t="summary", loop=1, at=at, running=True, watched_ns=at - _MONOTONIC, stalls=number)
         _write(out.write, t="end", at=at, dropped=0)
     return path.stat().st_size
+
+
+def _kind(chance: random.Random, stacks: list[int]) -> tuple[int, int, str]:
+    """Nanoseconds, samples, and as JSON the other members of a stall that do not depend on when it was."""
+    length = int(chance.lognormvariate(3.2, 0.7) * _MS) + 10 * _MS
+    seen = [[chance.choice(stacks), length // _MS] for _ in range(chance.choice((1, 1, 1, 2, 4)))]
+    samples = sum(count for _, count in seen)
+    members = {
+        "callbacks": 2,
+        "samples": samples,
+        "torn": 0,
+        "stacks": seen,
+        "omitted": 0,
+        "allowed": False,
+        "causes": {"native": length // 3, "blocked": length - length // 3},
+        "gil_held": 0,
+        "cpu": length // 3,
+        "cpu_wall": length,
+    }
+    return length, samples, json.dumps(members, separators=(",", ":"))[1:-1]
 
 
 def _tables(write: object, process: int) -> list[int]:
