@@ -157,6 +157,15 @@ def test_a_line_is_chosen_and_its_source_shown(tab: Tab, project: str) -> None:
     assert "crunch" in tab.text("#detail > details > .stack")
 
 
+def test_a_graph_that_was_out_of_sight_is_drawn_again(tab: Tab, service: str) -> None:
+    tab.open(service)
+    tab.page.evaluate("document.getElementById('flame').style.display = 'none'")
+    playwright.expect(tab.page.locator("#graph g.frame")).to_have_count(0)
+    tab.page.evaluate("document.getElementById('flame').style.display = ''")
+    tab.page.wait_for_selector("#graph g.frame")
+    assert tab.text("#flame-status") == ""  # it has nothing to do with the filters
+
+
 def folds(tab: Tab) -> list[str]:
     return [str(text) for text in tab.page.locator("#detail .fold summary").all_inner_texts()]
 

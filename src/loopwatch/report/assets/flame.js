@@ -116,10 +116,8 @@ lw.flame = () => {
     const data = tree();
     whole = data.value;
     lw.at("flame").hidden = !page.weights.length;
-    if (!data.children.length || !graph.clientWidth) {
-      status.textContent = page.weights.length ? "No stall is taken by the filters." : "";
-      return;
-    }
+    status.textContent = data.children.length || !page.weights.length ? "" : "No stall is taken by the filters.";
+    if (!data.children.length || !graph.clientWidth) return; // without a width it is drawn when it gets one
     chart = d3.flamegraph().width(graph.clientWidth).cellHeight(21).inverted(true).minFrameSize(1.5)
       .transitionDuration(0).resetHeightOnZoom(true).sort((a, b) => b.data.value - a.data.value)
       .label(sentence).color((node) => `var(--${node.highlight ? "hit" : node.data.kind})`)
