@@ -1,11 +1,12 @@
 """The interpreter matrix: `nox -s tests-3.13`, `nox -s sdist`. For one interpreter `make test` is enough.
 
 These sessions install loopwatch as a user gets it (a wheel, not editable), so they notice files that the
-package forgot.
+package forgot. With LOOPWATCH_SDIST they take it from there instead of from this folder, and may then run side by side.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -26,10 +27,23 @@ assert len(watch.stalls) == 1, watch.stalls
 """
 
 
+def source(session: nox.Session) -> str:
+    """What to install: this folder, or the sdist that LOOPWATCH_SDIST names, unpacked for this session alone."""
+    sdist = os.environ.get("LOOPWATCH_SDIST")
+    if not sdist:
+        return "."
+    # pip would build a folder called name-version once, keep the wheel, and take that one ever after.
+    folder = Path("build", "unpacked", str(session.python), "loopwatch")
+    shutil.rmtree(folder.parent, ignore_errors=True)
+    shutil.unpack_archive(sdist, folder.parent, filter="data")
+    next(folder.parent.glob("loopwatch-*")).rename(folder)
+    return str(folder)
+
+
 @nox.session(python=VERSIONS)
 def tests(session: nox.Session) -> None:
     """All tests against the installed package."""
-    session.install("-q", ".[test]")
+    session.install("-q", f"{source(session)}[test]")
     session.run("pytest", "-q", *session.posargs)
 
 
