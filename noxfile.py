@@ -27,13 +27,10 @@ assert len(watch.stalls) == 1, watch.stalls
 """
 
 
-def source(session: nox.Session) -> str:
-    """What to install: this folder, or the sdist that LOOPWATCH_SDIST names, unpacked for this session alone."""
-    sdist = os.environ.get("LOOPWATCH_SDIST")
-    if not sdist:
-        return "."
+def unpack(session: nox.Session, sdist: str | Path) -> str:
+    """Unpack an sdist for this session alone; the folder, to install from."""
     # pip would build a folder called name-version once, keep the wheel, and take that one ever after.
-    folder = Path("build", "unpacked", str(session.python), "loopwatch")
+    folder = Path("build", "unpacked", session.name, "loopwatch")
     shutil.rmtree(folder.parent, ignore_errors=True)
     shutil.unpack_archive(sdist, folder.parent, filter="data")
     next(folder.parent.glob("loopwatch-*")).rename(folder)
@@ -43,19 +40,22 @@ def source(session: nox.Session) -> str:
 @nox.session(python=VERSIONS)
 def tests(session: nox.Session) -> None:
     """All tests against the installed package."""
-    session.install("-q", f"{source(session)}[test]")
+    sdist = os.environ.get("LOOPWATCH_SDIST")
+    session.install("-q", f"{unpack(session, sdist) if sdist else '.'}[test]")
     session.run("pytest", "-q", *session.posargs)
 
 
 @nox.session(python=VERSIONS)
 def sdist(session: nox.Session) -> None:
     """The sdist builds a wheel in an environment of its own, and that wheel watches a loop."""
-    dist = Path("build", "dist")
-    shutil.rmtree(dist, ignore_errors=True)
-    session.install("-q", "build")
-    # Without --sdist/--wheel, build makes the wheel from the unpacked sdist.
-    session.run("python", "-m", "build", "-o", str(dist), silent=True)
-    session.install("-q", *(str(wheel) for wheel in dist.glob("*.whl")))
+    sdist = os.environ.get("LOOPWATCH_SDIST")
+    if not sdist:
+        dist = Path("build", "dist")
+        shutil.rmtree(dist, ignore_errors=True)
+        session.install("-q", "build")
+        session.run("python", "-m", "build", "--sdist", "-o", str(dist), silent=True)
+        (sdist,) = map(str, dist.glob("*.tar.gz"))
+    session.install("-q", unpack(session, sdist))
     session.cd(session.create_tmp())
     session.run("python", "-c", SMOKE)
     session.run("loopwatch", "--version")

@@ -31,7 +31,7 @@ INSTALLER = ROOT.parent / "shared" / "interpreters" / "install"
 VERSIONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"  # of `make test`
 LANES = max(1, min(len(VERSIONS), (os.cpu_count() or 1) * 3 // 2))
-LIMIT = 1200.0  # seconds of one step
+LIMIT = 1500.0  # seconds of one step
 GRACE = 30.0  # seconds to end in
 
 # Of the markers of pyproject.toml, as they are described there.
@@ -139,7 +139,7 @@ def nox(*arguments: str) -> list[str]:
 
 def install_nox(steps: Steps) -> bool:
     """With whatever pip there is: not every Python can put it into a new environment."""
-    pip = f"'{sys.executable}' -m pip --python '{NOX}/bin/python' install -q nox"
+    pip = f"'{sys.executable}' -m pip --python '{NOX}/bin/python' install -q nox build"
     return steps.run("nox", "bash", "-c", f"'{sys.executable}' -m venv --clear --without-pip '{NOX}' && {pip}")
 
 
@@ -148,20 +148,26 @@ class Matrix:
 
     def __init__(self, steps: Steps) -> None:
         self._steps = steps
-        self._path = f"{LINKS}{os.pathsep}{os.environ['PATH']}"
+        self._nox = {"PATH": f"{LINKS}{os.pathsep}{os.environ['PATH']}"}
         self._there: list[str] = []
 
-    def build(self) -> None:
-        """The sdist, from which the others install."""
+    def prepare(self) -> None:
+        """The sdist, from which all but `make test` install; made before that one compiles in the same folder."""
         (LINKS / f"python{OURS}").symlink_to(sys.executable)
+        shutil.rmtree(BUILD / "dist", ignore_errors=True)
         install_nox(self._steps)
-        self._steps.run("sdist", *nox("-s", f"sdist-{OURS}"), PATH=self._path)
+        self._steps.run("archive", str(NOX / "bin" / "python"), "-m", "build", "--sdist", "-o", str(BUILD / "dist"))
+        self._nox["LOOPWATCH_SDIST"] = str(next((BUILD / "dist").glob("*.tar.gz"), "none"))
 
     def here(self) -> None:
         """This interpreter: as a person does it who has just cloned the project."""
         self._there.append(OURS)
         self._make_test(OURS, SHARED)
         self._steps.run("lint", "make", "-k", "lint")
+
+    def sdist(self) -> None:
+        """What a user installs where there is no wheel."""
+        self._steps.run("sdist", *nox("-s", f"sdist-{OURS}"), **self._nox)
 
     def other(self, version: str, folder: Future[str | None]) -> None:
         """One that has to be found first, if need be in the folder that somebody fills at this moment."""
@@ -187,9 +193,7 @@ class Matrix:
     def _nox_tests(self, label: str, version: str, marked: str, *options: str) -> None:
         # No cache: they would all write the same one.
         pytest = ["-p", "no:cacheprovider", "-m", marked, f"--junitxml={summary.junit(RESULTS, label)}"]
-        sdist = next((BUILD / "dist").glob("*.tar.gz"), BUILD / "dist" / "missing.tar.gz")
-        command = nox(*options, f"tests-{version}", "--", *pytest)
-        self._steps.run(label, *command, PATH=self._path, LOOPWATCH_SDIST=str(sdist))
+        self._steps.run(label, *nox(*options, f"tests-{version}", "--", *pytest), **self._nox)
 
 
 def run_all(steps: Steps) -> None:
@@ -199,10 +203,11 @@ def run_all(steps: Steps) -> None:
         # Both install packages of the system, so one after the other.
         browser = aside.submit(steps.run, "packages", "bash", ".ci/packages")
         folder = aside.submit(lambda: (browser.result(), install_interpreters(steps))[1])
-        matrix.build()
+        matrix.prepare()
         browser.result()
         tests = [lanes.submit(matrix.here)]
         tests += [lanes.submit(matrix.other, version, folder) for version in VERSIONS if version != OURS]
+        tests.append(lanes.submit(matrix.sdist))
         for each in tests:
             each.result()
     matrix.alone()
