@@ -1,8 +1,8 @@
 """The steps of .ci/run: what may run side by side does, then what needs the machine to itself, then the summary.
 
 Most tests wait most of their time, so there are more lanes than cores. The output of a step is kept in build/logs and
-shown in one piece when the step has ended. `make test` alone works in this folder; all other interpreters install from
-the sdist, each from a copy of its own, so that no two write the same file.
+shown in one piece when the step has ended: its last lines, or, if it failed, all of it. `make test` alone works in this
+folder; all other interpreters install from the sdist, each from a copy of its own, so that no two write the same file.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"  # of `make test`
 LANES = max(1, min(len(VERSIONS), (os.cpu_count() or 1) * 3 // 2))
 LIMIT = 1500.0  # seconds of one step
 GRACE = 30.0  # seconds to end in
+TAIL = 20  # lines that are shown of a step that has passed
 
 # Of the markers of pyproject.toml, as they are described there.
 SHARED = "not alone"
@@ -57,9 +58,10 @@ class Steps:
             status = self._wait(command, output.fileno(), {**os.environ, **environment})
         seconds = round(time.monotonic() - begin)
         said = "passed" if status == 0 else f"failed (status {status})"
+        lines = log.read_text(errors="replace").strip().splitlines()
         with self._lock:
-            print(f"\n=== {label} said:\n{log.read_text(errors='replace').strip()}")
-            print(f"=== {label}: {said} after {seconds} s\n", flush=True)
+            print("", *(lines if status else lines[-TAIL:]), sep="\n")
+            print(f"=== {label}: {said} after {seconds} s, all of it: {log.relative_to(ROOT)}\n", flush=True)
         self.note(label, str(status), seconds)
         return status == 0
 
