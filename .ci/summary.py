@@ -1,4 +1,4 @@
-"""Add up what .ci/run did: one line per step, every skip with its reason, then a line per interpreter and one for all.
+"""Add up what .ci/run did: a line per step, each skip with its reason, each rerun, a line per interpreter and for all.
 
 Reads steps.tsv (label, exit status or "absent", seconds) and a JUnit file for each step that ran tests; the label of
 such a step begins with the version. One that left no JUnit file, or one without a test, has failed.
@@ -20,6 +20,7 @@ class Tally:
     failed: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     failures: list[str] = field(default_factory=list)
+    repeated: list[str] = field(default_factory=list)  # passed, but not at once
 
     def line(self) -> str:
         return f"{self.passed} passed, {self.failed} failed, {self.skipped.total()} skipped"
@@ -42,16 +43,24 @@ def version_of(label: str) -> str | None:
 
 
 def read_junit(path: Path) -> Tally:
-    tally = Tally()
+    """What became of each test. One that was run again stands there once for each time; the last time counts."""
+    tally, times = Tally(), Counter[str]()
+    last: dict[str, ElementTree.Element] = {}
     for case in ElementTree.parse(path).iter("testcase"):
+        name = f"{case.get('classname')}::{case.get('name')}"
+        times[name] += 1
+        last[name] = case
+    for name, case in last.items():
         skipped = case.find("skipped")
         if case.find("failure") is not None or case.find("error") is not None:
             tally.failed += 1
-            tally.failures.append(f"{case.get('classname')}::{case.get('name')}")
+            tally.failures.append(name)
         elif skipped is not None:
             tally.skipped[skipped.get("message") or "no reason given"] += 1
         else:
             tally.passed += 1
+            if times[name] > 1:
+                tally.repeated.append(name)
     return tally
 
 
@@ -85,6 +94,7 @@ def main(folder: Path) -> int:
         print(f"{label:13} {tally.line() if is_run else 'passed'} in {seconds} s")
         reasons += [f"  {label} failed: {name}" for name in tally.failures]
         reasons += [f"  {label} skipped {count}: {reason}" for reason, count in tally.skipped.most_common()]
+        reasons += [f"  {label} passed when run again: {name}" for name in tally.repeated]
         version = version_of(label)
         (versions.setdefault(version, Tally()) if version else others).add(tally)
     for reason in reasons:
