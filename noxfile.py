@@ -1,7 +1,7 @@
 """The interpreter matrix: `nox -s tests-3.13`, `nox -s sdist`. For one interpreter `make test` is enough.
 
 These sessions install loopwatch as a user gets it (a wheel, not editable), so they notice files that the
-package forgot. With LOOPWATCH_SDIST they take it from there instead of from this folder, and may then run side by side.
+package forgot. With TESTED_SDIST they take it from there instead of from this folder, and may then run side by side.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def unpack(session: nox.Session, sdist: str | Path) -> str:
 @nox.session(python=VERSIONS)
 def tests(session: nox.Session) -> None:
     """All tests against the installed package."""
-    sdist = os.environ.get("LOOPWATCH_SDIST")
+    sdist = os.environ.get("TESTED_SDIST")
     session.install("-q", f"{unpack(session, sdist) if sdist else '.'}[test]")
     session.run("pytest", "-q", *session.posargs)
 
@@ -48,7 +48,7 @@ def tests(session: nox.Session) -> None:
 @nox.session(python=VERSIONS)
 def sdist(session: nox.Session) -> None:
     """The sdist builds a wheel in an environment of its own, and that wheel watches a loop."""
-    sdist = os.environ.get("LOOPWATCH_SDIST")
+    sdist = os.environ.get("TESTED_SDIST")
     if not sdist:
         dist = Path("build", "dist")
         shutil.rmtree(dist, ignore_errors=True)

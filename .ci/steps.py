@@ -159,7 +159,7 @@ class Matrix:
         shutil.rmtree(BUILD / "dist", ignore_errors=True)
         install_nox(self._steps)
         self._steps.run("archive", str(NOX / "bin" / "python"), "-m", "build", "--sdist", "-o", str(BUILD / "dist"))
-        self._nox["LOOPWATCH_SDIST"] = str(next((BUILD / "dist").glob("*.tar.gz"), "none"))
+        self._nox["TESTED_SDIST"] = str(next((BUILD / "dist").glob("*.tar.gz"), "none"))
 
     def here(self) -> None:
         """This interpreter: as a person does it who has just cloned the project."""
