@@ -1,11 +1,12 @@
 """The interpreter matrix: `nox -s tests-3.13`, `nox -s sdist`. For one interpreter `make test` is enough.
 
 These sessions install loopwatch as a user gets it (a wheel, not editable), so they notice files that the
-package forgot.
+package forgot. With TESTED_SDIST they take it from there instead of from this folder, and may then run side by side.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -26,22 +27,35 @@ assert len(watch.stalls) == 1, watch.stalls
 """
 
 
+def unpack(session: nox.Session, sdist: str | Path) -> str:
+    """Unpack an sdist for this session alone; the folder, to install from."""
+    # pip would build a folder called name-version once, keep the wheel, and take that one ever after.
+    folder = Path("build", "unpacked", session.name, "loopwatch")
+    shutil.rmtree(folder.parent, ignore_errors=True)
+    shutil.unpack_archive(sdist, folder.parent, filter="data")
+    next(folder.parent.glob("loopwatch-*")).rename(folder)
+    return str(folder)
+
+
 @nox.session(python=VERSIONS)
 def tests(session: nox.Session) -> None:
     """All tests against the installed package."""
-    session.install("-q", ".[test]")
+    sdist = os.environ.get("TESTED_SDIST")
+    session.install("-q", f"{unpack(session, sdist) if sdist else '.'}[test]")
     session.run("pytest", "-q", *session.posargs)
 
 
 @nox.session(python=VERSIONS)
 def sdist(session: nox.Session) -> None:
     """The sdist builds a wheel in an environment of its own, and that wheel watches a loop."""
-    dist = Path("build", "dist")
-    shutil.rmtree(dist, ignore_errors=True)
-    session.install("-q", "build")
-    # Without --sdist/--wheel, build makes the wheel from the unpacked sdist.
-    session.run("python", "-m", "build", "-o", str(dist), silent=True)
-    session.install("-q", *(str(wheel) for wheel in dist.glob("*.whl")))
+    sdist = os.environ.get("TESTED_SDIST")
+    if not sdist:
+        dist = Path("build", "dist")
+        shutil.rmtree(dist, ignore_errors=True)
+        session.install("-q", "build")
+        session.run("python", "-m", "build", "--sdist", "-o", str(dist), silent=True)
+        (sdist,) = map(str, dist.glob("*.tar.gz"))
+    session.install("-q", unpack(session, sdist))
     session.cd(session.create_tmp())
     session.run("python", "-c", SMOKE)
     session.run("loopwatch", "--version")

@@ -19,6 +19,8 @@ from tests.browser.conftest import Tab, playwright
 from tests.unit.project import make_project, make_service
 from tests.unit.recordings import CWD, MS, RUNNER, SITE, RecordingBuilder
 
+pytestmark = pytest.mark.once
+
 ATTACK = "</script><img src=x onerror=alert(1)><!--"
 
 

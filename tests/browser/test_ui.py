@@ -18,6 +18,8 @@ import loopwatch
 from tests.browser.conftest import Tab, playwright
 from tests.unit.recordings import RUNNER, RecordingBuilder
 
+pytestmark = pytest.mark.once
+
 SOURCE = Path(loopwatch.__file__).parents[1]
 FOLDER = ".loopwatch/20261122T140000Z-4711"
 

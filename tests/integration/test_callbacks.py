@@ -245,5 +245,5 @@ def test_descriptors_closed_under_us(tmp_path: Path, loop: str) -> None:
         """,
         loop,
     )
-    assert blocked(stalls) == 10
+    assert blocked(stalls) >= 10  # a busy machine may make one of its own
     assert sum(stall.samples > 0 for stall in stalls if stall.duration >= 0.05) >= 5

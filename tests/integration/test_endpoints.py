@@ -377,7 +377,7 @@ class TestAiohttp:
             raise web.HTTPGone
 
         async def feed(request: Any) -> Any:
-            socket = web.WebSocketResponse()
+            socket = web.WebSocketResponse(timeout=0.1)  # the client does not answer
             await socket.prepare(request)
             await socket.close()
             return socket

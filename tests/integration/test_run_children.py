@@ -28,9 +28,9 @@ def new_loop():
 def block(seconds=0.03):
     time.sleep(seconds)
 
-async def stall():
+async def stall(seconds=0.03):
     await asyncio.sleep(0.001)
-    block()
+    block(seconds)
     await asyncio.sleep(0.001)
 
 def run(main):
@@ -43,11 +43,14 @@ def run(main):
 def child():
     run(stall())
 
+def forked_child():
+    run(stall(0.3))  # it leaves by os._exit: the watchdog gets a CPU in that time, however busy it is
+
 def multiprocess(method):
     context = multiprocessing.get_context(method)
     async def main():
         await stall()
-        process = context.Process(target=child)
+        process = context.Process(target=forked_child)
         process.start()
         await asyncio.get_running_loop().run_in_executor(None, process.join)
         assert process.exitcode == 0, process.exitcode
@@ -75,7 +78,7 @@ def fork_in_a_callback():
         pid = os.fork()
         if pid == 0:
             asyncio._set_running_loop(None)
-            child()
+            forked_child()
             os._exit(0)
         wait_for(pid)
     run(main())
@@ -83,30 +86,37 @@ def fork_in_a_callback():
 def fork_before_any_loop():
     pid = os.fork()
     if pid == 0:
-        child()
+        forked_child()
         os._exit(0)
     wait_for(pid)
     child()
 
 def fork_while_a_thread_has_a_loop():
-    thread = threading.Thread(target=run, args=(asyncio.sleep(0.3),))
+    # Forked in the middle of the import that makes the loop, the child would wait for that import for ever.
+    runs, ended = threading.Event(), threading.Event()
+    async def main():
+        runs.set()
+        while not ended.is_set():
+            await asyncio.sleep(0.01)
+    thread = threading.Thread(target=lambda: run(main()))
     thread.start()
-    time.sleep(0.05)
+    assert runs.wait(30)
     pid = os.fork()
     if pid == 0:
-        child()
+        forked_child()
         os._exit(0)
     wait_for(pid)
+    ended.set()
     thread.join()
     child()
 
 def grandchildren():
     pid = os.fork()
     if pid == 0:
-        child()
+        forked_child()
         inner = os.fork()
         if inner == 0:
-            child()
+            forked_child()
             os._exit(0)
         wait_for(inner)
         os._exit(0)

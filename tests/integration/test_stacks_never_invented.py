@@ -58,6 +58,7 @@ def hold_trial(millions: float) -> list[Verdict]:
     return verdicts
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(3 * BUDGET)
 @pytest.mark.parametrize("others", [0, 2], ids=["quiet", "contended"])
 def test_a_million_samples(others: int) -> None:

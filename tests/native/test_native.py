@@ -9,6 +9,8 @@ import pytest
 
 from tests.native.native import Toolchain, cases
 
+pytestmark = pytest.mark.once
+
 PROGRAMS = [
     *("test_intern", "test_json", "test_loop", "test_requests", "test_stall", "test_memory", "test_import_slot"),
     *("test_alarm", "test_thread", "test_file"),

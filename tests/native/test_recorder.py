@@ -11,6 +11,8 @@ import pytest
 
 from tests.native.native import Toolchain, cases
 
+pytestmark = pytest.mark.once
+
 Record = dict[str, Any]
 
 PROGRAM_OF = {case: p for p in ("test_recorder", "test_recorder_disk", "test_recorder_queue") for case in cases(p)}

@@ -361,6 +361,7 @@ def test_names_with_lone_surrogates_survive() -> None:
 SCRAPS = [line.encode() for line in small().lines]
 
 
+@pytest.mark.once
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.one_of(st.binary(max_size=80), st.sampled_from(SCRAPS)), max_size=30), st.integers(1, 50))
 @example([b"\xef\xbb\xbf"], 1)
@@ -383,6 +384,7 @@ JSON = st.recursive(
 MEMBERS = sorted({key for line in small().lines for key in json.loads(line)} - {"t"})
 
 
+@pytest.mark.once
 @settings(max_examples=300, deadline=None)
 @given(
     st.lists(

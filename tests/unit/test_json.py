@@ -285,6 +285,7 @@ def test_without_source(tmp_path: Path) -> None:
     assert {site["expression"] + site["source"] for site in report(tmp_path, source=False)["sites"]} == {""}
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("make", [partial(make_project, hung=True), make_service, make_causes])
 def test_a_recording_cut_at_any_byte_is_a_report(tmp_path: Path, make: Callable[[Path], object]) -> None:
     make(tmp_path / "a")
@@ -300,6 +301,7 @@ def test_a_recording_cut_at_any_byte_is_a_report(tmp_path: Path, make: Callable[
         report(tmp_path / "b", source=False)
 
 
+@pytest.mark.once
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data(), st.sampled_from([partial(make_project, hung=True), make_service, make_causes]))
 def test_a_damaged_recording_is_a_report(

@@ -127,6 +127,7 @@ def test_the_bar_is_for_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
     assert stream.getvalue() == ""
 
 
+@pytest.mark.once
 def test_a_large_recording_makes_a_page_that_is_not(tmp_path: Path) -> None:
     builder = RecordingBuilder()
     builder.loop()
