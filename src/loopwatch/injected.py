@@ -3,16 +3,18 @@
 CPython runs it on the main thread, between two bytecodes of whatever runs there. So it does next to nothing itself: a
 thread of its own imports loopwatch, which takes tens of milliseconds, and the loop takes up the rest as one more
 callback. Nothing is left behind but the modules of loopwatch; `sys.path` is not touched. Whatever goes wrong is the
-answer, and not an error of the program.
+answer, and not an error of the program: nothing is imported out here, where its traceback would be the program's.
 """
 
-from __future__ import annotations
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from typing import Any
 
-from collections.abc import Mapping
-from typing import Any
+    Order = dict[str, Any]
 
 
-def carry_out(order: Mapping[str, Any]) -> None:
+def carry_out(order: "Order") -> None:
     """`order`: `do` ("begin" or "end"), `script` (this file), `answer` (the file to write), `package` (loopwatch's
     folder), `version`, `suffix` (of extensions that fit), and what `loopwatch.attach` wants."""
     try:
@@ -31,7 +33,7 @@ def carry_out(order: Mapping[str, Any]) -> None:
         _fail(order, error)
 
 
-def _prepare(order: Mapping[str, Any], loop: Any) -> None:
+def _prepare(order: "Order", loop: "AbstractEventLoop | None") -> None:
     try:
         problem = _import_loopwatch(order)
         if problem is not None:
@@ -44,7 +46,7 @@ def _prepare(order: Mapping[str, Any], loop: Any) -> None:
         _fail(order, error)
 
 
-def _import_loopwatch(order: Mapping[str, Any]) -> dict[str, Any] | None:
+def _import_loopwatch(order: "Order") -> dict[str, object] | None:
     """The loopwatch that is installed for this Python, or the one that asks. What is wrong if that cannot be."""
     import importlib.machinery
     import importlib.util
@@ -76,7 +78,7 @@ def _import_loopwatch(order: Mapping[str, Any]) -> dict[str, Any] | None:
     return None
 
 
-def _do(order: Mapping[str, Any]) -> None:
+def _do(order: "Order") -> None:
     try:
         from loopwatch import attach
 
@@ -85,14 +87,14 @@ def _do(order: Mapping[str, Any]) -> None:
         _fail(order, error)
 
 
-def _fail(order: Mapping[str, Any], error: Exception) -> None:
+def _fail(order: "Order", error: Exception) -> None:
     import contextlib
 
     with contextlib.suppress(Exception):  # the folder is gone, the disk is full: nobody to tell
         _answer(order, {"problem": "failed", "reason": f"{type(error).__name__}: {error}"})
 
 
-def _answer(order: Mapping[str, Any], content: Mapping[str, Any]) -> None:
+def _answer(order: "Order", content: dict[str, object]) -> None:
     import json
     import os
 
