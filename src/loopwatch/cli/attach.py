@@ -24,6 +24,7 @@ from loopwatch.launch.folder import make_folder, remove_old
 from loopwatch.launch.remote import NoAnswer, ask, give
 from loopwatch.launch.target import Target, find_target
 from loopwatch.recording.files import FOLDER, has_ended
+from loopwatch.report.words import counted
 from loopwatch.settings import Settings, settings_for
 
 _LOOK = 0.2  # seconds between two looks at the process
@@ -171,7 +172,9 @@ def _elsewhere(target: Target) -> str:
 def _folder(settings: Settings, target: Target) -> Path:
     base = Path(settings.dir)
     try:
-        remove_old(base, most=settings.recordings - 1, days=settings.recording_days)
+        removed = remove_old(base, most=settings.recordings - 1, days=settings.recording_days)
+        if removed:
+            say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
         folder = make_folder(base)
         for path in (folder, *folder.iterdir()):
             give(target, path)
