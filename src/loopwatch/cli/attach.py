@@ -176,8 +176,7 @@ def _folder(settings: Settings, target: Target) -> Path:
         if removed:
             say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
         folder = make_folder(base)
-        for path in (folder, *folder.iterdir()):
-            give(target, path)
+        give(target, *folder.iterdir(), folder)
     except OSError as error:
         message = f"{base} cannot hold a recording: {error.strerror}"
         raise LoopwatchError(message, "name another folder with --dir") from None

@@ -46,25 +46,27 @@ def ask(target: Target, do: str, wanted: Mapping[str, Any], patience: float) -> 
             "suffix": importlib.machinery.EXTENSION_SUFFIXES[0],
             **wanted,
         }
-        # Not under its own name: nothing of it may stand in the way of the program's modules.
         text = f"{(_PACKAGE / 'injected.py').read_text(encoding='utf-8')}\n\ncarry_out({order!r})\n"
-        script.write_text(text, encoding="utf-8")
-        script.chmod(0o600)
-        give(target, script)
-        _must_see(target, script)
-        _send(target, script)
-        return _answer(target, script, answer, patience)
+        with _written(script, text) as descriptor:
+            # The folder last: from then on the process's user may put links in it.
+            give(target, script, folder)
+            _must_see(target, script)
+            _send(target, script)
+            try:
+                return _answer(target, answer, patience)
+            except KeyboardInterrupt:
+                _take_back(script, descriptor)
+                raise
 
 
 @contextlib.contextmanager
 def _folder(target: Target) -> Iterator[Path]:
-    """A folder that only the process's user can look into. It stays while the script in it is still to be read."""
+    """A folder that nobody else can look into. It stays while the script in it is still to be read."""
     prefix = f"loopwatch-{target.pid}-"
     for old in Path(tempfile.gettempdir()).glob(f"{prefix}*"):  # this order takes the place of one that was never read
         shutil.rmtree(old, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=prefix))
     try:
-        give(target, folder)
         yield folder
     except (NoAnswer, KeyboardInterrupt):
         raise
@@ -74,10 +76,30 @@ def _folder(target: Target) -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def give(target: Target, path: Path) -> None:
-    """Let the process's user have what root has made."""
+@contextlib.contextmanager
+def _written(script: Path, text: str) -> Iterator[int]:
+    """A new file for its owner alone, and a descriptor of it, which no link can turn elsewhere."""
+    descriptor = os.open(script, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, text.encode("utf-8"))
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _take_back(script: Path, descriptor: int) -> None:
+    """Leave a script that does nothing: the process is going to open it all the same, and would complain."""
+    done = f"import os\nos.unlink({str(script)!r})\nos.rmdir({str(script.parent)!r})\n"
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, done.encode("utf-8"))
+
+
+def give(target: Target, *paths: Path) -> None:
+    """Let the process's user have what root has made: what lies in a folder before that folder."""
     if os.name == "posix" and os.geteuid() == 0:
-        os.chown(path, target.process.uids().effective, target.process.gids().effective)
+        for path in paths:
+            os.chown(path, target.process.uids().effective, target.process.gids().effective, follow_symlinks=False)
 
 
 def _must_see(target: Target, script: Path) -> None:
@@ -135,26 +157,19 @@ def _explained(target: Target, error: Exception) -> LoopwatchError:
     )
 
 
-def _answer(target: Target, script: Path, answer: Path, patience: float) -> dict[str, Any]:
-    """Wait for it. Whoever is interrupted meanwhile takes the order back."""
+def _answer(target: Target, answer: Path, patience: float) -> dict[str, Any]:
+    """Wait for it."""
     end = time.monotonic() + patience
-    try:
-        while True:
-            there = target.is_there
-            content = _read(answer)
-            if content is not None:
-                return content
-            if not there:
-                raise LoopwatchError(f"process {target.pid} has ended meanwhile", "see: pgrep -af python")
-            if time.monotonic() >= end:
-                raise NoAnswer(_stuck(target, patience))
-            time.sleep(_LOOK)
-    except KeyboardInterrupt:
-        # Not removed: the process is still going to open it, and would complain.
-        done = f"import os\nos.unlink({str(script)!r})\nos.rmdir({str(script.parent)!r})\n"
-        if script.exists():
-            script.write_text(done, encoding="utf-8")
-        raise
+    while True:
+        there = target.is_there  # before the look: it may answer, and end
+        content = _read(answer)
+        if content is not None:
+            return content
+        if not there:
+            raise LoopwatchError(f"process {target.pid} has ended meanwhile", "see: pgrep -af python")
+        if time.monotonic() >= end:
+            raise NoAnswer(_stuck(target, patience))
+        time.sleep(_LOOK)
 
 
 def _stuck(target: Target, patience: float) -> str:
@@ -169,7 +184,7 @@ def _stuck(target: Target, patience: float) -> str:
 
 def _read(answer: Path) -> dict[str, Any] | None:
     try:
-        descriptor = os.open(answer, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        descriptor = os.open(answer, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except OSError:
         return None
     with os.fdopen(descriptor, "rb") as file:
