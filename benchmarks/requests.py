@@ -124,7 +124,7 @@ def served(quick: bool) -> Outcome:
     rounds, pairs = (2, 40) if quick else (10, 100)
     outcome = Outcome(
         "headers",
-        f"uvicorn + FastAPI under loopwatch run, {CONNECTIONS} connections: median [quartiles] of {rounds * pairs} pairs",
+        f"uvicorn + FastAPI under loopwatch run, {CONNECTIONS} connections: median of {rounds * pairs} pairs",
         ["loop", "req/s without headers", "with", "ratio", "CPU per request"],
     )
     for loop in LOOPS:

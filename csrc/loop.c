@@ -195,8 +195,13 @@ void lw_loop_request_begun(lw_loop_marks *marks, bool tracked)
     add(&marks->requests_untracked, !tracked);
 }
 
+bool lw_loop_phase_begun(const lw_loop_marks *marks, lw_phase phase)
+{
+    return atomic_load_explicit(&marks->phases[phase], memory_order_relaxed) != 0;
+}
+
 void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now)
 {
-    if (atomic_load_explicit(&marks->phases[phase], memory_order_relaxed) == 0)
+    if (!lw_loop_phase_begun(marks, phase))
         atomic_store_explicit(&marks->phases[phase], now, memory_order_relaxed);
 }

@@ -8,9 +8,12 @@
 
 enum { PROBES = 64 }; /* slots that are tried before a request goes without one */
 
+static const uint64_t CLEANING = UINT64_MAX; /* the number of no request */
+
 struct lw_requests {
     _Atomic uint64_t begun, untracked;
-    _Atomic uint32_t next; /* where the search for a free slot begins */
+    _Atomic uint32_t freed; /* the slot to try first: it is still in the cache */
+    _Atomic uint32_t next;  /* where the search for another begins */
     _Atomic uint32_t limit;
     lw_slot slots[LW_REQUEST_SLOTS];
     /* names; under the lock, but the pointers below `endpoints` never change */
@@ -53,17 +56,26 @@ void lw_requests_destroy(lw_requests *requests)
     free(requests);
 }
 
+/* Two may want to free it at once; one does. A free slot is clean: whoever sees the number of its next request in it
+   sees nothing of the one before. */
+static void free_slot(lw_requests *requests, lw_slot *slot, uint64_t number)
+{
+    if (!atomic_compare_exchange_strong(&slot->number, &number, CLEANING))
+        return;
+    atomic_store_explicit(&slot->endpoint, LW_NO_ENDPOINT, memory_order_relaxed);
+    atomic_store_explicit(&slot->child_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->child_iteration, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->longest_ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->ended, false, memory_order_relaxed);
+    atomic_store_explicit(&slot->number, 0, memory_order_release);
+    atomic_store_explicit(&requests->freed, (uint32_t)(slot - requests->slots), memory_order_relaxed);
+}
+
 static bool take_slot(lw_slot *slot, uint64_t number)
 {
-    uint64_t free_slot = 0;
-    if (!atomic_compare_exchange_strong(&slot->number, &free_slot, number))
-        return false;
-    atomic_store(&slot->endpoint, LW_NO_ENDPOINT);
-    atomic_store(&slot->child_ns, 0);
-    atomic_store(&slot->child_iteration, 0);
-    atomic_store(&slot->longest_ns, 0);
-    atomic_store(&slot->ended, false);
-    return true;
+    uint64_t nobody = 0;
+    return atomic_load_explicit(&slot->number, memory_order_relaxed) == nobody &&
+           atomic_compare_exchange_strong(&slot->number, &nobody, number);
 }
 
 void lw_requests_limit(lw_requests *requests, uint32_t slots)
@@ -74,8 +86,11 @@ void lw_requests_limit(lw_requests *requests, uint32_t slots)
 uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
 {
     uint64_t number = atomic_fetch_add(&requests->begun, 1) + 1;
+    uint32_t limit = atomic_load_explicit(&requests->limit, memory_order_relaxed);
+    uint32_t candidate = atomic_load_explicit(&requests->freed, memory_order_relaxed);
     for (unsigned probe = 0; probe < PROBES; probe++) {
-        uint32_t candidate = atomic_fetch_add(&requests->next, 1) % atomic_load(&requests->limit);
+        if (probe > 0 || candidate >= limit)
+            candidate = atomic_fetch_add(&requests->next, 1) % limit;
         if (take_slot(&requests->slots[candidate], number)) {
             *slot = candidate;
             return number;
@@ -88,7 +103,8 @@ uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
 
 lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
 {
-    if (slot >= LW_REQUEST_SLOTS || atomic_load(&requests->slots[slot].number) != number)
+    if (slot >= LW_REQUEST_SLOTS ||
+        atomic_load_explicit(&requests->slots[slot].number, memory_order_acquire) != number)
         return NULL;
     return &requests->slots[slot];
 }
@@ -124,7 +140,7 @@ void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot)
     /* `ended` before `marked`, and the watchdog the other way round: one of the two frees it. */
     atomic_store(&taken->ended, true);
     if (!atomic_load(&taken->marked))
-        atomic_store(&taken->number, 0);
+        free_slot(requests, taken, number);
 }
 
 uint32_t lw_endpoint(lw_requests *requests, const char *name, size_t size)
@@ -177,7 +193,7 @@ bool lw_request_take_marked(lw_requests *requests, bool all, uint64_t *number, u
         requests->marked[i] = requests->marked[--requests->marked_count];
         atomic_store(&slot->marked, false);
         if (atomic_load(&slot->ended))
-            atomic_store(&slot->number, 0);
+            free_slot(requests, slot, *number);
         return true;
     }
     return false;

@@ -1,21 +1,81 @@
 #include "steps.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct steps {
-    PyObject_HEAD PyObject *inner; /* owned: what the awaitable's __await__ gave, or the coroutine itself */
-    PyObject *whose;               /* owned */
-    lw_step_function *resumed, *suspended;
+    PyObject_HEAD PyObject *function, *arguments; /* owned; NULL once called */
+    PyObject *inner;                              /* owned: what is iterated; NULL before the first step */
+    PyObject *whose;                              /* owned */
+    const lw_step_hooks *hooks;
 } steps;
 
 static PyTypeObject steps_type;
 
+/* As `await` says it. */
+#if PY_VERSION_HEX >= 0x030E0000
+static const char not_awaitable[] = "'%.100s' object can't be awaited";
+#else
+static const char not_awaitable[] = "object %.100s can't be used in 'await' expression";
+#endif
+
+/* A generator function's, which types.coroutine has marked. */
+static bool is_generator_coroutine(PyObject *object)
+{
+    if (!PyGen_CheckExact(object))
+        return false;
+    PyObject *code = PyObject_GetAttrString(object, "gi_code");
+    bool marked = code != NULL && ((PyCodeObject *)code)->co_flags & CO_ITERABLE_COROUTINE;
+    Py_XDECREF(code);
+    return marked;
+}
+
+/* What `await` would iterate. New reference. */
+static PyObject *iterator_of(PyObject *awaitable)
+{
+    PyAsyncMethods *methods = Py_TYPE(awaitable)->tp_as_async;
+    if (PyCoro_CheckExact(awaitable) || is_generator_coroutine(awaitable))
+        return Py_NewRef(awaitable);
+    if (methods != NULL && methods->am_await != NULL)
+        return methods->am_await(awaitable);
+    PyErr_Format(PyExc_TypeError, not_awaitable, Py_TYPE(awaitable)->tp_name);
+    return NULL;
+}
+
+/* Make the call, once. False with an exception set. */
+static bool begin(steps *driver)
+{
+    if (driver->inner != NULL)
+        return true;
+    if (driver->function == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
+        return false;
+    }
+    PyObject *function = driver->function, *arguments = driver->arguments;
+    driver->function = driver->arguments = NULL;
+    PyObject *awaitable = PyObject_Call(function, arguments, NULL);
+    Py_DECREF(function);
+    Py_DECREF(arguments);
+    if (awaitable == NULL)
+        return false;
+    driver->inner = iterator_of(awaitable);
+    Py_DECREF(awaitable);
+    return driver->inner != NULL;
+}
+
 static PySendResult steps_send_value(PyObject *self, PyObject *value, PyObject **result)
 {
     steps *driver = (steps *)self;
-    driver->resumed(driver->whose);
-    PySendResult outcome = PyIter_Send(driver->inner, value, result);
-    driver->suspended(driver->whose);
+    PySendResult outcome = PYGEN_ERROR;
+    *result = NULL;
+    if (driver->function != NULL)
+        driver->hooks->begun(driver->whose);
+    driver->hooks->resumed(driver->whose);
+    if (begin(driver))
+        outcome = PyIter_Send(driver->inner, value, result);
+    driver->hooks->suspended(driver->whose);
+    if (outcome != PYGEN_NEXT)
+        driver->hooks->over(driver->whose);
     return outcome;
 }
 
@@ -46,9 +106,17 @@ static PyObject *steps_send(PyObject *self, PyObject *value)
     return NULL;
 }
 
+/* As `await` calls it before 3.13. A NULL without an exception is the end with None, and spares making one. */
 static PyObject *steps_next(PyObject *self)
 {
-    return steps_send(self, Py_None);
+    PyObject *result = NULL;
+    PySendResult outcome = steps_send_value(self, Py_None, &result);
+    if (outcome != PYGEN_RETURN)
+        return result;
+    if (result != Py_None)
+        raise_stop(result);
+    Py_DECREF(result);
+    return NULL;
 }
 
 /* What `throw` does with an iterator that has none: raise the exception where it is awaited. */
@@ -63,6 +131,8 @@ static void raise_thrown(PyObject *const *arguments, Py_ssize_t count)
 /* A method of the inner one, NULL without an exception when it has none. */
 static PyObject *inner_method(steps *driver, const char *name)
 {
+    if (driver->inner == NULL)
+        return NULL;
     PyObject *method = PyObject_GetAttrString(driver->inner, name);
     if (method == NULL && PyErr_ExceptionMatches(PyExc_AttributeError))
         PyErr_Clear();
@@ -71,11 +141,19 @@ static PyObject *inner_method(steps *driver, const char *name)
 
 static PyObject *call_timed(steps *driver, PyObject *method, PyObject *const *arguments, Py_ssize_t count)
 {
-    driver->resumed(driver->whose);
+    driver->hooks->resumed(driver->whose);
     PyObject *result = PyObject_Vectorcall(method, arguments, (size_t)count, NULL);
-    driver->suspended(driver->whose);
+    driver->hooks->suspended(driver->whose);
     Py_DECREF(method);
     return result;
+}
+
+/* Nothing more will come: it is as good as run to its end. */
+static void finish(steps *driver)
+{
+    Py_CLEAR(driver->function);
+    Py_CLEAR(driver->arguments);
+    driver->hooks->over(driver->whose);
 }
 
 static PyObject *steps_throw(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
@@ -85,21 +163,26 @@ static PyObject *steps_throw(PyObject *self, PyObject *const *arguments, Py_ssiz
         PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", count);
         return NULL;
     }
-    PyObject *method = inner_method(driver, "throw");
+    PyObject *result = NULL, *method = inner_method(driver, "throw");
     if (method != NULL)
-        return call_timed(driver, method, arguments, count);
-    if (!PyErr_Occurred())
+        result = call_timed(driver, method, arguments, count);
+    else if (!PyErr_Occurred())
         raise_thrown(arguments, count);
-    return NULL;
+    if (result == NULL)
+        finish(driver);
+    return result;
 }
 
 static PyObject *steps_close(PyObject *self, PyObject *Py_UNUSED(none))
 {
     steps *driver = (steps *)self;
-    PyObject *method = inner_method(driver, "close");
+    PyObject *result = NULL, *method = inner_method(driver, "close");
     if (method != NULL)
-        return call_timed(driver, method, NULL, 0);
-    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+        result = call_timed(driver, method, NULL, 0);
+    else if (!PyErr_Occurred())
+        result = Py_NewRef(Py_None);
+    finish(driver);
+    return result;
 }
 
 static PyObject *steps_self(PyObject *self)
@@ -109,20 +192,27 @@ static PyObject *steps_self(PyObject *self)
 
 static PyObject *inner_attribute(PyObject *self, void *name)
 {
-    return PyObject_GetAttrString(((steps *)self)->inner, name);
+    steps *driver = (steps *)self;
+    return driver->inner == NULL ? Py_NewRef(Py_None) : PyObject_GetAttrString(driver->inner, name);
 }
 
 static int steps_traverse(PyObject *self, visitproc visit, void *arg)
 {
-    Py_VISIT(((steps *)self)->inner);
-    Py_VISIT(((steps *)self)->whose);
+    steps *driver = (steps *)self;
+    Py_VISIT(driver->function);
+    Py_VISIT(driver->arguments);
+    Py_VISIT(driver->inner);
+    Py_VISIT(driver->whose);
     return 0;
 }
 
 static int steps_clear(PyObject *self)
 {
-    Py_CLEAR(((steps *)self)->inner);
-    Py_CLEAR(((steps *)self)->whose);
+    steps *driver = (steps *)self;
+    Py_CLEAR(driver->function);
+    Py_CLEAR(driver->arguments);
+    Py_CLEAR(driver->inner);
+    Py_CLEAR(driver->whose);
     return 0;
 }
 
@@ -167,42 +257,18 @@ static PyTypeObject steps_type = {
     .tp_dealloc = steps_dealloc,
 };
 
-/* As `await` says it. */
-#if PY_VERSION_HEX >= 0x030E0000
-static const char not_awaitable[] = "'%.100s' object can't be awaited";
-#else
-static const char not_awaitable[] = "object %.100s can't be used in 'await' expression";
-#endif
-
-/* What `await` would iterate. New reference. */
-static PyObject *iterator_of(PyObject *awaitable)
-{
-    PyAsyncMethods *methods = Py_TYPE(awaitable)->tp_as_async;
-    if (PyCoro_CheckExact(awaitable))
-        return Py_NewRef(awaitable);
-    if (methods != NULL && methods->am_await != NULL)
-        return methods->am_await(awaitable);
-    PyErr_Format(PyExc_TypeError, not_awaitable, Py_TYPE(awaitable)->tp_name);
-    return NULL;
-}
-
-PyObject *lw_steps_new(PyObject *awaitable, PyObject *whose, lw_step_function *resumed,
-                       lw_step_function *suspended)
+PyObject *lw_steps_new(PyObject *function, PyObject *arguments, PyObject *whose, const lw_step_hooks *hooks)
 {
     if (PyType_Ready(&steps_type) < 0)
         return NULL;
-    PyObject *inner = iterator_of(awaitable);
-    if (inner == NULL)
-        return NULL;
     steps *driver = PyObject_GC_New(steps, &steps_type);
-    if (driver == NULL) {
-        Py_DECREF(inner);
+    if (driver == NULL)
         return NULL;
-    }
-    driver->inner = inner;
+    driver->function = Py_NewRef(function);
+    driver->arguments = Py_NewRef(arguments);
+    driver->inner = NULL;
     driver->whose = Py_NewRef(whose);
-    driver->resumed = resumed;
-    driver->suspended = suspended;
+    driver->hooks = hooks;
     PyObject_GC_Track(driver);
     return (PyObject *)driver;
 }

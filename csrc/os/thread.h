@@ -39,7 +39,8 @@ bool lw_thread_isolated(void);
 uint64_t lw_thread_number(void);
 
 /* Run `handler` in the child of every fork(3), before anything else of ours or of Python's; it may only
-   store to memory. Registered once per process image; LW_OK also where the system has no fork. */
+   store to memory. There is no way to take it back, and each call adds one. LW_OK also where the system has no
+   fork. */
 lw_status lw_thread_at_fork(void (*handler)(void));
 
 #endif

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 
 enum { STACK_BYTES = 256 * 1024 };
@@ -119,14 +118,9 @@ void lw_thread_join(lw_thread *thread)
 
 lw_status lw_thread_at_fork(void (*handler)(void))
 {
-    static atomic_flag registered = ATOMIC_FLAG_INIT; /* there is no way to take a handler back */
-
-    if (atomic_flag_test_and_set(&registered)) {
-        return LW_OK;
-    }
     int error = pthread_atfork(NULL, NULL, handler);
+
     if (error != 0) {
-        atomic_flag_clear(&registered);
         errno = error;
         return LW_SYSTEM;
     }

@@ -36,6 +36,7 @@ cdef extern from "loop.h" nogil:
         LW_PHASE_SERVING
         LW_PHASE_SHUTDOWN
 
+    bint lw_loop_phase_begun(const lw_loop_marks *marks, lw_phase phase)
     void lw_loop_request_begun(lw_loop_marks *marks, bint tracked)
     void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now)
     void lw_loop_allow(lw_loop_marks *marks, uint64_t now)
@@ -101,6 +102,7 @@ cdef extern from "os/quota.h" nogil:
 
 
 cdef extern from "os/thread.h" nogil:
+    lw_status lw_thread_at_fork(void (*handler)() noexcept nogil)
     uint64_t lw_thread_number()
 
 
@@ -193,9 +195,13 @@ cdef extern from "cpython/context_watch.h":
 
 
 cdef extern from "cpython/steps.h":
-    ctypedef void lw_step_function(object whose) noexcept
+    ctypedef struct lw_step_hooks:
+        void (*begun)(object whose) noexcept
+        void (*resumed)(object whose) noexcept
+        void (*suspended)(object whose) noexcept
+        void (*over)(object whose) noexcept
 
-    object lw_steps_new(object awaitable, object whose, lw_step_function *resumed, lw_step_function *suspended)
+    object lw_steps_new(object function, object arguments, object whose, const lw_step_hooks *hooks)
 
 
 cdef extern from "cpython/walk.h":

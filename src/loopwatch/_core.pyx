@@ -4,6 +4,7 @@ What runs inside `_loop_changed` executes no bytecode, in no loop's class either
 run there, and its exception would skip the loop's own clean-up.
 """
 
+cimport cython
 import _thread
 import contextvars
 import itertools
@@ -14,6 +15,7 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport errno
+from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 
 
@@ -26,6 +28,8 @@ cdef extern from "Python.h":
 
     PyThreadState *PyThreadState_Get()
     int PyContextVar_Get(object variable, PyObject *default, PyObject **value) except? -1
+    object PyContextVar_Set(object variable, object value)
+    int PyContextVar_Reset(object variable, object token) except -1
     void PyErr_Clear()
     void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **traceback)
     void PyErr_Restore(PyObject *kind, PyObject *value, PyObject *traceback)

@@ -46,7 +46,7 @@ def _aiohttp(module: ModuleType) -> None:
     def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
         async def _handle(self: Any, request: Any) -> Any:
-            return await _tracked(original(self, request), request, _aiohttp_template)
+            return await _tracked(original, self, request, _aiohttp_template)
 
         return _handle
 
@@ -66,7 +66,7 @@ def _sanic(module: ModuleType) -> None:
         async def handle_request(self: Any, request: Any) -> Any:
             scope = getattr(getattr(request, "transport", None), "scope", None)
             if not isinstance(scope, dict):
-                return await _tracked(original(self, request), request, _sanic_template)
+                return await _tracked(original, self, request, _sanic_template)
             # Under an ASGI server the middleware has the request.
             try:
                 return await original(self, request)
@@ -92,16 +92,11 @@ def _sanic_template(request: Any) -> str | None:
     return getattr(request, "uri_template", None)
 
 
-async def _tracked(handling: Any, request: Any, template_of: Callable[[Any], str | None]) -> Any:
+async def _tracked(handle: Any, app: Any, request: Any, template_of: Callable[[Any], str | None]) -> Any:
     """Handle a request of a framework that is no ASGI app."""
     _core.phase("serving")
     tracked = _core.Request(request, functools.partial(_name_of, template_of))
-    tracked.enter()
-    try:
-        return await _core.drive(handling, tracked)
-    finally:
-        tracked.leave()
-        tracked.end()
+    return await _core.drive(tracked, handle, app, request)
 
 
 def _name_of(template_of: Callable[[Any], str | None], request: Any, over: bool) -> str | None:

@@ -16,6 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from loopwatch import _core, frameworks
+from loopwatch._core import Tracking
 from loopwatch.asgi import App, LoopwatchMiddleware
 from loopwatch.patching import after, replaced
 
@@ -25,28 +26,34 @@ HEADERS_VARIABLE = "LOOPWATCH_HEADERS"
 
 def wrapped(app: App) -> App:
     """The app in the middleware, if it is not in one already."""
-    if app is None or isinstance(app, LoopwatchMiddleware):
+    if app is None or isinstance(app, LoopwatchMiddleware | Tracking):
         return app
     return LoopwatchMiddleware(app, headers=os.environ.get(HEADERS_VARIABLE) == "1")
 
 
-def _wrap_attribute(name: str) -> Callable[..., None]:
+def tracked(app: App) -> App:
+    """The same for a server that awaits what the app gives, and asks no more of it."""
+    middleware = wrapped(app)
+    return middleware.tracking if isinstance(middleware, LoopwatchMiddleware) else middleware
+
+
+def _wrap_attribute(name: str, wrap: Callable[[App], App] = wrapped) -> Callable[..., None]:
     """To be called with an object after a method of it: what it has under this name is wrapped."""
 
-    def wrap(owner: Any, *_: Any, **__: Any) -> None:
-        setattr(owner, name, wrapped(getattr(owner, name)))
+    def wrap_it(owner: Any, *_: Any, **__: Any) -> None:
+        setattr(owner, name, wrap(getattr(owner, name)))
 
-    return wrap
+    return wrap_it
 
 
 def _uvicorn(module: ModuleType) -> None:
     """Whatever the interface of the app was, it is one ASGI callable then, the server's own middleware around it."""
-    after(module.Config, "load", _wrap_attribute("loaded_app"))
+    after(module.Config, "load", _wrap_attribute("loaded_app", tracked))
 
 
 def _hypercorn(module: ModuleType) -> None:
     """Also what `quart run` uses."""
-    after(module.ASGIWrapper, "__init__", _wrap_attribute("app"))
+    after(module.ASGIWrapper, "__init__", _wrap_attribute("app", tracked))
 
 
 def _granian(module: ModuleType) -> None:
@@ -109,4 +116,4 @@ def join_running() -> None:
 
 def _wrap_served(protocol: Any, *_: Any, **__: Any) -> None:
     """All connections share the config, so they share the middleware."""
-    protocol.config.loaded_app = protocol.app = wrapped(protocol.config.loaded_app)
+    protocol.config.loaded_app = protocol.app = tracked(protocol.config.loaded_app)

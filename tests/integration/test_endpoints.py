@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import functools
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -18,7 +18,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Host, Mount, Route, WebSocketRoute
 
-from loopwatch import LoopwatchMiddleware, _core, frameworks
+from loopwatch import LoopwatchMiddleware, _core, asgi, frameworks
 from loopwatch.asgi import App, Message, Receive, Scope, Send
 from loopwatch.endpoints import endpoint_of
 from tests.integration.behaviours import plain
@@ -50,21 +50,30 @@ def named(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             self._request.end()
 
     monkeypatch.setattr(_core, "Request", Named)
-    monkeypatch.setattr(_core, "drive", lambda awaitable, request: awaitable)
+    monkeypatch.setattr(_core, "drive", drive)
     return names
 
 
 _Request = _core.Request
 
 
+async def drive(request: Any, function: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+    try:
+        return await function(*arguments)
+    finally:
+        request.end()
+
+
 async def name_in(app: App, scope: Scope, named: list[str]) -> str:
-    """Ask an app for something; the one name that the request has got."""
+    """Ask an app for something; the one name that the request has then, and had before if it had any."""
     named.clear()
     incoming: list[Message] = [{"type": "http.request"}]
     if scope["type"] == "websocket":
         incoming = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}]
     await exchange(LoopwatchMiddleware(app), scope, *incoming)
-    [name] = named
+    before, name = asgi._name_of(scope, False), asgi._name_of(scope, True)
+    assert name is not None
+    assert before in (None, name)
     assert SECRET not in name
     return name
 

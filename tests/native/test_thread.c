@@ -156,7 +156,6 @@ CASE(the_child_of_a_fork_is_told_once)
     int status;
 
     CHECK_EQUAL(lw_thread_at_fork(see_fork), LW_OK);
-    CHECK_EQUAL(lw_thread_at_fork(see_fork), LW_OK);
     pid_t child = fork();
     if (child == 0) {
         _exit(forks_seen);

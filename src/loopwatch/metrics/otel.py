@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import accumulate
+from typing import ClassVar
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 
-from loopwatch import __version__, _core, asgi
+from loopwatch import __version__, _core
 from loopwatch.location import place_of
 from loopwatch.metrics.figures import BOUNDS, UNKNOWN, Meter
 from loopwatch.model import Stall
@@ -22,6 +23,8 @@ EVENT = "event loop blocked"
 
 class Instrumentation:
     """What `instrument` has begun."""
+
+    _told: ClassVar[Instrumentation | None] = None
 
     def __init__(self, threshold: float | None, provider: MeterProvider | None, events: bool) -> None:
         meter = metrics.get_meter("loopwatch", __version__, provider)
@@ -43,13 +46,19 @@ class Instrumentation:
         )
         meter.create_observable_counter(f"{NAME}.samples_torn", [self._torn], "{sample}", "Samples thrown away.")
         if events:
-            asgi.responding = self._responding
+            self._tell_responses(self)
 
     def close(self) -> None:
         """Watch no longer, and add no events."""
         self._meter.close()
-        if asgi.responding == self._responding:
-            asgi.responding = None
+        if Instrumentation._told is self:
+            self._tell_responses(None)
+
+    @staticmethod
+    def _tell_responses(told: Instrumentation | None) -> None:
+        """The newest one alone adds events."""
+        Instrumentation._told = told
+        _core.tell_responses(None if told is None else told._responding)
 
     def _tell(self, stall: Stall) -> None:
         self._duration.record(stall.duration, {"cause": stall.cause or UNKNOWN})
