@@ -25,6 +25,7 @@ typedef struct lw_options {
     uint64_t part_bytes;   /* size cap of one part of the file */
     uint32_t parts;        /* how many parts are kept */
     uint32_t stacks;       /* distinct stacks kept for one stall; 0: the default */
+    uint32_t stack_depth;  /* frames kept of a stack, the innermost; 0: the default */
     lw_requests *requests; /* in flight in this process; borrowed, lives for ever */
     bool sample;           /* false: durations only, where the stack walk cannot be trusted */
     bool causes;           /* false: it is not asked what the thread was doing */

@@ -87,7 +87,7 @@ typedef struct lw_summary_record {
     uint64_t at_ns;
     bool running;
     uint64_t watched_ns, busy_ns, iterations, stalls, stalled_ns, longest_ns, lost, lost_ns;
-    uint64_t samples, torn, unsampled, sampling_ns;
+    uint64_t samples, torn, cut, unsampled, sampling_ns;
     uint64_t requests, requests_untracked;
     uint64_t histogram[LW_LOOP_HISTOGRAM];
 } lw_summary_record;

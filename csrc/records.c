@@ -208,6 +208,7 @@ void lw_record_summary(lw_json *json, const lw_summary_record *summary)
     lw_json_number_member(json, "longest_ns", summary->longest_ns);
     lw_json_number_member(json, "samples", summary->samples);
     lw_json_number_member(json, "torn", summary->torn);
+    lw_json_number_member(json, "cut", summary->cut);
     lw_json_number_member(json, "unsampled", summary->unsampled);
     lw_json_number_member(json, "lost", summary->lost);
     lw_json_number_member(json, "lost_ns", summary->lost_ns);

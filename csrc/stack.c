@@ -63,6 +63,7 @@ struct lw_sampler {
     uint32_t random;
     uint64_t freed; /* lw_codes_freed before the gather */
     bool moved;     /* the innermost frame was not at one instruction in all looks */
+    size_t depth;   /* links of a chain: two for a frame of Python, as others stand between C and Python code */
     /* scratch for a chain of `room` frames */
     size_t room;
     lw_piece *pieces;
@@ -102,19 +103,20 @@ static lw_status reserve(lw_sampler *sampler, size_t frames)
     return LW_OK;
 }
 
-lw_status lw_sampler_create(lw_sampler **out, lw_intern *intern)
+lw_status lw_sampler_create(lw_sampler **out, lw_intern *intern, uint32_t depth)
 {
     lw_sampler *sampler = calloc(1, sizeof *sampler);
     if (sampler == NULL)
         return LW_NO_MEMORY;
     sampler->intern = intern;
     sampler->random = 1;
+    sampler->depth = 2 * (size_t)(depth == 0 ? LW_STACK_DEPTH : depth);
     lw_status status = lw_memory_open(&sampler->memory);
     if (status == LW_OK)
         status = lw_codes_create(&sampler->codes, intern);
     if (status == LW_OK)
         status = reserve(sampler, 64);
-    sampler->walked = malloc(LW_STACK_DEPTH * sizeof *sampler->walked);
+    sampler->walked = malloc(sampler->depth * sizeof *sampler->walked);
     if (status == LW_OK && sampler->walked == NULL)
         status = LW_NO_MEMORY;
     if (status != LW_OK) {
@@ -165,12 +167,13 @@ static bool is_end(const lw_thread_view *view, const lw_raw_frame *frame)
     return (frame->previous == 0 && !lw_frame_is_generator(frame)) || lw_thread_view_is_base(view, frame);
 }
 
-static lw_status set_chain(lw_chain *chain, const lw_link *head, size_t head_count, size_t keep_from)
+static lw_status set_chain(const lw_sampler *sampler, lw_chain *chain, const lw_link *head, size_t head_count,
+                           size_t keep_from)
 {
     size_t kept = chain->count - keep_from;
-    bool cut = head_count + kept > LW_STACK_DEPTH;
+    bool cut = head_count + kept > sampler->depth;
     if (cut)
-        kept = LW_STACK_DEPTH - head_count;
+        kept = sampler->depth - head_count;
     if (head_count + kept > chain->room) {
         size_t room = head_count + kept + 32;
         lw_link *links = realloc(chain->links, room * sizeof *links);
@@ -217,8 +220,8 @@ static lw_status walk(lw_sampler *sampler, const lw_thread_view *view, lw_chain 
     copy_chunk(sampler, view, &low, &high);
     for (;;) {
         size_t meeting = find_in_chain(chain, rejoin, address);
-        if (meeting < chain->count || count == LW_STACK_DEPTH)
-            return set_chain(chain, sampler->walked, count, meeting);
+        if (meeting < chain->count || count == sampler->depth)
+            return set_chain(sampler, chain, sampler->walked, count, meeting);
         if (address == 0 || address % sizeof(uintptr_t) != 0)
             return LW_TORN;
         char bytes[LW_FRAME_BYTES];
@@ -236,7 +239,7 @@ static lw_status walk(lw_sampler *sampler, const lw_thread_view *view, lw_chain 
         if (link->frame.previous == address)
             return LW_TORN;
         if (is_end(view, &link->frame))
-            return set_chain(chain, sampler->walked, count, chain->count);
+            return set_chain(sampler, chain, sampler->walked, count, chain->count);
         address = link->frame.previous;
     }
 }
@@ -259,7 +262,7 @@ static void mend_chain(lw_sampler *sampler, const lw_thread_view *view, lw_chain
         sampler->walked[i] = (lw_link){.frame = sampler->evidence[first + i].frame, .stack = LW_NONE};
     const lw_raw_frame *last = &sampler->walked[kept - 1].frame;
     if (is_end(view, last))
-        (void)set_chain(chain, sampler->walked, kept, chain->count);
+        (void)set_chain(sampler, chain, sampler->walked, kept, chain->count);
     else
         (void)walk(sampler, view, chain, kept, last->previous, broken + 1);
 }
@@ -446,7 +449,7 @@ static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const 
         seen->slots = fewest(lw_frame_slots(a), fewest(lw_frame_slots(&b), lw_frame_slots(&c)));
         bool linked;
         if (i + 1 == count)
-            linked = is_end(view, a) || (count == LW_STACK_DEPTH && a->previous == predicted->previous);
+            linked = is_end(view, a) || (count == sampler->depth && a->previous == predicted->previous);
         else /* it was no end when the chain was learnt, and is none while it runs the same code */
             linked = a->previous == chain->links[i + 1].frame.address &&
                      (a->code == predicted->code || !is_end(view, a));
@@ -685,7 +688,7 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
         (void)walk(sampler, view, chain, 0, current, 0);
         return LW_TORN;
     }
-    if (first > LW_STACK_DEPTH / 8 && chain->count == LW_STACK_DEPTH) {
+    if (first > sampler->depth / 8 && chain->count == sampler->depth) {
         chain->count = 0; /* it may have been cut, and there is room for more of it now */
         return LW_TORN;
     }
@@ -703,6 +706,7 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     lw_gil_decode(sampler->bytes + script.gil, &chain->gil);
     chain->instruction = sampler->evidence[first].frame.instruction;
     chain->moved = sampler->moved;
+    chain->cut = !is_end(view, &sampler->evidence[chain->count - 1].frame);
     return intern_chain(sampler, view, chain, first, stack);
 }
 

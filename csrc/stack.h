@@ -41,9 +41,8 @@
 #include "os/memory.h"
 #include "status.h"
 
-/* Frames of a stack at most, those included that the interpreter puts between C and Python code; of a deeper one the
-   innermost are kept: 1024 of Python or more. */
-enum { LW_STACK_DEPTH = 2048 };
+/* Frames of Python that are kept of a stack at least, unless the options say otherwise; of a deeper one the innermost. */
+enum { LW_STACK_DEPTH = 1024 };
 
 /* A frame of the prediction, and what is known of it from the last accepted sample. */
 typedef struct lw_link {
@@ -66,15 +65,16 @@ typedef struct lw_chain {
     lw_gil_state gil;
     uintptr_t instruction; /* of the innermost frame */
     bool moved;            /* it went on to another one while it was read */
+    bool cut;              /* it was deeper than what is kept */
 } lw_chain;
 
 void lw_chain_clear(lw_chain *chain); /* frees what it owns; may be used again */
 
 typedef struct lw_sampler lw_sampler; /* buffers and tables that all threads' samples share */
 
-/* `intern` is borrowed. Opens the memory reader on the calling thread, the one that will sample.
-   LW_SYSTEM or LW_NO_MEMORY. */
-lw_status lw_sampler_create(lw_sampler **out, lw_intern *intern);
+/* `intern` is borrowed; `depth` as LW_STACK_DEPTH, 0: that. Opens the memory reader on the calling thread, the one that
+   will sample. LW_SYSTEM or LW_NO_MEMORY. */
+lw_status lw_sampler_create(lw_sampler **out, lw_intern *intern, uint32_t depth);
 void lw_sampler_destroy(lw_sampler *sampler); /* accepts NULL */
 /* The intern table was cleared: forget all numbers. Chains must be cleared, too. */
 void lw_sampler_forget(lw_sampler *sampler);

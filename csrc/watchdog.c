@@ -90,7 +90,7 @@ static lw_status open_all(lw_watchdog *watchdog)
     if (status == LW_OK)
         status = open_recorder(watchdog);
     if (status == LW_OK && watchdog->options.sample &&
-        lw_sampler_create(&watchdog->sampler, watchdog->intern) != LW_OK)
+        lw_sampler_create(&watchdog->sampler, watchdog->intern, watchdog->options.stack_depth) != LW_OK)
         remember_trouble(watchdog, errno);
     watchdog->quota = lw_quota_open();
     if (status == LW_OK)

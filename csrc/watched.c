@@ -104,6 +104,7 @@ lw_summary_record lw_watched_summary(const lw_watched *watched, uint64_t now)
         .lost_ns = load(&counters->lost_ns),
         .samples = watched->samples,
         .torn = watched->torn,
+        .cut = watched->cut,
         .unsampled = watched->unsampled,
         .sampling_ns = watched->sampling_ns,
         .requests = load(&watched->marks.requests),
@@ -183,6 +184,7 @@ static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *
     watched->sampling_ns += after - before;
     if (status == LW_OK) {
         watched->samples++;
+        watched->cut += watched->chain.cut;
         lw_stall_add(&watched->stall, stack);
         look->now = after;
         find_culprit(watched, look, iteration, stack);

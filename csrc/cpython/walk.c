@@ -63,7 +63,7 @@ PyObject *lw_walk_here(void)
     PyObject *frames = NULL;
     lw_status status = lw_intern_create(&intern, &limits);
     if (status == LW_OK)
-        status = lw_sampler_create(&sampler, intern);
+        status = lw_sampler_create(&sampler, intern, 0);
     if (status == LW_OK) {
         lw_thread_view_take(&view, true);
         status = lw_sampler_take(sampler, &view, &chain, &stack);

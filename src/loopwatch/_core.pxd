@@ -134,6 +134,7 @@ cdef extern from "loopwatch.h" nogil:
         uint64_t part_bytes
         uint32_t parts
         uint32_t stacks
+        uint32_t stack_depth
         lw_requests *requests
         bint sample
         bint causes

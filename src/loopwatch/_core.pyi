@@ -14,6 +14,7 @@ class Options(TypedDict):
     part_bytes: int
     parts: int
     stacks: int
+    stack_depth: int
     requests: int
     sample: bool
     causes: bool

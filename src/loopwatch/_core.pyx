@@ -99,8 +99,8 @@ def configure(options):
     """Say how to watch from the next attach on; None stops nothing, but attaches no further loop.
 
     `options`: a dict with `threshold_ns`, `interval_ns`, `directory` (bytes or None), `header` (bytes, JSON members
-    without braces), `part_bytes`, `parts`, `stacks` (0: the default), `requests` (that are tracked at once), `sample`,
-    `causes`, `queue` and `way` (a name of a poll way, or None for the best that serves).
+    without braces), `part_bytes`, `parts`, `stacks`, `stack_depth` (0: the default), `requests` (that are tracked at
+    once), `sample`, `causes`, `queue` and `way` (a name of a poll way, or None for the best that serves).
     """
     global _options
     _options = options
@@ -123,6 +123,7 @@ cdef int _start() except -1:
     options.part_bytes = _options["part_bytes"]
     options.parts = _options["parts"]
     options.stacks = _options["stacks"]
+    options.stack_depth = _options["stack_depth"]
     options.requests = _table()
     lw_requests_limit(options.requests, _options["requests"])
     options.sample = _options["sample"]

@@ -295,6 +295,8 @@ class Loop:
     worst: float = 0.0
     samples: int = 0
     torn: int = 0
+    cut: int = 0  # samples of stacks that were deeper than what is kept
+    omitted: int = 0  # samples beyond the number of distinct stacks kept for one stall
     unsampled: int = 0
     lost: int = 0
     requests: int = 0

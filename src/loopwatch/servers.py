@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from loopwatch import frameworks
+from loopwatch import _core, frameworks
 from loopwatch._core import Tracking
 from loopwatch.asgi import App, LoopwatchMiddleware
 from loopwatch.patching import after, replaced
@@ -97,3 +97,23 @@ def arrived(name: str) -> None:
         return
     with contextlib.suppress(Exception):  # a version that looks different: its requests have no names
         hook(module)
+
+
+def join_running() -> None:
+    """Patch what is imported already in a process that `loopwatch attach` has joined: of a uvicorn that serves, the
+    connections that come from now on. Never raises."""
+    for name in HOOKS:
+        arrived(name)
+    protocols = [name for name in list(sys.modules) if name.startswith("uvicorn.protocols.") and name.endswith("_impl")]
+    for name in protocols:
+        for each in list(vars(sys.modules[name]).values()):
+            if isinstance(each, type) and each.__module__ == name and "__init__" in vars(each):
+                with contextlib.suppress(Exception):
+                    after(each, "__init__", _wrap_served)
+    if protocols and _core.watched():
+        _core.phase("serving")
+
+
+def _wrap_served(protocol: Any, *_: Any, **__: Any) -> None:
+    """All connections share the config, so they share the middleware."""
+    protocol.config.loaded_app = protocol.app = tracked(protocol.config.loaded_app)

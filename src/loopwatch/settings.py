@@ -24,6 +24,7 @@ _PACKAGE = re.compile(r"\w+(\.\w+)*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
 _WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 MOST_REQUESTS = 16384  # LW_REQUEST_SLOTS
+STACK_DEPTHS = range(16, 8192 + 1)
 LEAST_RECORDING = 1 << 20  # bytes: four parts that hold something
 
 _T = TypeVar("_T")
@@ -74,6 +75,14 @@ def _slots(value: Any) -> int:
     return number
 
 
+def _depth(value: Any) -> int:
+    number = _count(value)
+    if number not in STACK_DEPTHS:
+        least, most = STACK_DEPTHS[0], STACK_DEPTHS[-1]
+        raise ConfigError(f"a stack of {number} frames is none to keep", f"write {least} to {most}")
+    return number
+
+
 def _size(value: Any) -> int:
     """Bytes."""
     match = _SIZE.fullmatch(str(value).strip())
@@ -108,6 +117,7 @@ class Settings:
     recording_days: int = _setting(30, _count, "how long recordings are kept")
     requests: int = _setting(4096, _slots, "requests in flight that are told apart")
     stacks: int = _setting(256, _count, "distinct stacks kept for one stall")
+    stack_depth: int = _setting(1024, _depth, "frames kept of a stack, the innermost")  # LW_STACK_DEPTH
 
     def with_values(self, values: Mapping[str, Any], spelled: Callable[[str], str] = str, place: str = "") -> Settings:
         """These, with some set otherwise: as text, or as TOML has it. `spelled` is how the name of one is written

@@ -104,6 +104,7 @@ def _restart() -> None:
             "part_bytes": settings.recording_size // PARTS,
             "parts": PARTS,
             "stacks": settings.stacks,
+            "stack_depth": settings.stack_depth,
             "requests": settings.requests,
             "sample": "stacks" not in problems,
             "causes": "gil" not in problems,

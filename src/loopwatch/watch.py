@@ -121,10 +121,16 @@ def start_from_environment() -> None:
         settings = Settings().with_environment(os.environ)
     except ConfigError:  # `loopwatch run` has checked them: somebody else's environment
         return
+    start_recording(settings, folder)
+
+
+def start_recording(settings: Settings, folder: str) -> wants.Want:
+    """Watch as a command has asked for: recorded in this folder, with a log line per stall only where it says so."""
     with state.lock:
         want = wants.Want(settings.threshold, settings.interval, settings, folder)
         want.listeners = _log(settings, settings.log is True)
         wants.add(want)
+    return want
 
 
 def _log(settings: Settings, wanted: bool) -> tuple[Listener, ...]:

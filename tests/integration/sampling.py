@@ -32,6 +32,7 @@ OPTIONS: _core.Options = {
     "part_bytes": 1 << 30,
     "parts": 2,
     "stacks": 1 << 20,
+    "stack_depth": 1024,
     "requests": 4096,
     "sample": True,
     "causes": False,

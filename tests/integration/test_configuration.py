@@ -136,3 +136,61 @@ def test_errors(project: Project, command: list[str]) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     [line] = done.stderr.splitlines()
     assert "threshhold: there is no such setting; did you mean threshold" in line
+
+
+class TestLimits:
+    # One stall in which the stack is so many frames deep, below those of the loop.
+    DEEP = """
+import asyncio, sys, time
+def dive(frames):
+    if frames:
+        dive(frames - 1)
+    else:
+        time.sleep(0.4)
+async def main(frames):
+    sys.setrecursionlimit(10_000)
+    await asyncio.sleep(0.01)
+    dive(frames)
+asyncio.run(main(int(sys.argv[1])))
+"""
+
+    def loop_and_stack(self, project: Project, depth: str, frames: int) -> tuple[dict[str, Any], list[str]]:
+        """What the report has of the loop, and the functions of its longest stall's stack."""
+        project.write("app.py", self.DEEP)
+        done = project.loopwatch(
+            "run", "-q", "--threshold", "100ms", "app.py", str(frames), LOOPWATCH_STACK_DEPTH=depth
+        )
+        assert done.returncode == 0, done.stderr
+        found = report(project)
+        (loop,) = found["processes"][0]["loops"]
+        return loop, [frame["function"] for frame in found["sites"][0]["stack"]]
+
+    def test_stack_depth(self, project: Project) -> None:
+        loop, stack = self.loop_and_stack(project, "32", 300)
+        assert loop["samples"] == loop["samples_cut"] > 0
+        assert set(stack) == {"dive"}
+        assert 32 <= len(stack) <= 64
+        note = f"{loop['samples']} samples had more frames than stack_depth, and lack the outermost"
+        assert note in project.loopwatch("report").stdout.replace("\n", " ")
+
+    @pytest.mark.parametrize(("depth", "frames"), [("", 300), ("64", 10), ("8192", 5000)])
+    def test_stack_that_fits(self, project: Project, depth: str, frames: int) -> None:
+        loop, stack = self.loop_and_stack(project, depth, frames)
+        assert loop["samples"] > loop["samples_cut"] == 0
+        assert stack.count("dive") == frames + 1
+        assert "main" in stack
+
+    def test_stack_depth_in_the_summary(self, project: Project) -> None:
+        project.write("app.py", self.DEEP)
+        done = project.loopwatch("run", "--threshold", "100ms", "app.py", "300", LOOPWATCH_STACK_DEPTH="16")
+        assert "had more frames than stack_depth" in done.stderr
+
+    def test_distinct_stacks_of_a_stall(self, project: Project) -> None:
+        sleeps = "; ".join(["time.sleep(0.1)"] * 5)
+        project.write("app.py", f"import asyncio, time\nasync def main():\n    {sleeps}\nasyncio.run(main())\n")
+        done = project.loopwatch("run", "-q", "--threshold", "100ms", "app.py", LOOPWATCH_STACKS="1")
+        assert done.returncode == 0, done.stderr
+        (loop,) = report(project)["processes"][0]["loops"]
+        assert 0 < loop["samples_omitted"] < loop["samples"]
+        text = project.loopwatch("report").stdout.replace("\n", " ")
+        assert f"{loop['samples_omitted']} samples had no room among the stacks of their stall" in text

@@ -143,6 +143,7 @@ class RecordingBuilder:
             "longest_ns": 0,
             "samples": 0,
             "torn": 0,
+            "cut": 0,
             "unsampled": 0,
             "lost": 0,
             "lost_ns": 0,

@@ -154,7 +154,7 @@ def test_endpoint_where_none_is_known(project: Path) -> None:
     ("args", "expected"),
     [
         (["reprot"], "there is no command 'reprot'; did you mean: loopwatch report"),
-        (["frobnicate"], "there is no command 'frobnicate'; there are: run, report,"),
+        (["frobnicate"], "there is no command 'frobnicate'; there are: run, attach, report,"),
         (["--wat"], "there is no option --wat; see: loopwatch --help"),
         (["report", "--formt", "json"], "there is no option --formt; did you mean --format"),
         (["report", "-f", "pdf"], "see: loopwatch report --help"),

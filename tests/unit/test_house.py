@@ -18,11 +18,36 @@ MOST_LINES = 400
 # Modules by the half they belong to. Whatever begins with one of these names belongs to it as well.
 SHARED = ("errors", "config", "settings", "model", "recording")
 REQUESTS = ("asgi", "endpoints", "mounts", "servers", "frameworks", "patching", "location")
-WRITING = ("", "watch", "callers", "header", "location", "bootstrap", *REQUESTS, "wants", "logs", "metrics")
+WRITING = (
+    "",
+    "watch",
+    "attach",
+    "injected",
+    "callers",
+    "header",
+    "location",
+    "bootstrap",
+    *REQUESTS,
+    "wants",
+    "logs",
+    "metrics",
+)
 READING = ("analysis", "report", "web", "cli.report", "cli.diff", "cli.live", "cli.ui")
 WITH_LIBRARY = {"metrics.prometheus", "metrics.otel"}  # of who asks for them
 # What the watched process runs, so what may not be imported elsewhere.
-WRITERS_OWN = ("_core", "watch", "wants", "callers", "logs", "metrics", "header", "location", "bootstrap", *REQUESTS)
+WRITERS_OWN = (
+    "_core",
+    "watch",
+    "attach",
+    "wants",
+    "callers",
+    "logs",
+    "metrics",
+    "header",
+    "location",
+    "bootstrap",
+    *REQUESTS,
+)
 
 
 def name_of(file: Path) -> str:

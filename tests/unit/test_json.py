@@ -55,6 +55,8 @@ LOOP = members(
     worst_ms=NUMBER,
     samples=COUNT,
     samples_torn=COUNT,
+    samples_cut=COUNT,
+    samples_omitted=COUNT,
     stalls_unsampled=COUNT,
 )
 SCHEMA = members(

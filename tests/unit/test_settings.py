@@ -59,6 +59,7 @@ def test_toml(tmp_path: Path, toml: str, expected: dict[str, Any]) -> None:
     [
         ({"APP": "one, two"}, {"app": ("one", "two")}),
         ({"HEADERS": "1", "QUIET": "off", "LOG": "yes"}, {"headers": True, "log": True}),
+        ({"STACK_DEPTH": "16"}, {"stack_depth": 16}),
         ({"RECORDING_SIZE": "64mb", "STACKS": "9"}, {"recording_size": 64 << 20, "stacks": 9}),
         ({"RECORD": "/x", "VERSION": "0", "POLL": "uv", "SELFTEST": "fail"}, {}),  # our own
     ],
@@ -86,6 +87,8 @@ def test_variables(variables: dict[str, str], expected: dict[str, Any]) -> None:
         ('recording_size = "1k"', "recording_size: a recording of 1k holds nothing"),
         ("dir = 5", "dir: 5 is no path"),
         ("requests = 20000", "requests: 20000 requests are too many; write 16384 or less"),
+        ("stack_depth = 15", "stack_depth: a stack of 15 frames is none to keep; write 16 to 8192"),
+        ("stack_depth = 8193", "stack_depth: a stack of 8193 frames is none to keep"),
         ("[tool.loopwatch.more]\nx = 1", "more: there is no such setting"),
     ],
 )

@@ -7,6 +7,7 @@ from loopwatch.cli.group import Commands
 COMMANDS = {
     # name: (module with a function `command`, what it does)
     "run": ("loopwatch.cli.run", "Run a program with every event loop in it watched."),
+    "attach": ("loopwatch.cli.attach", "Watch a program that runs already (Python 3.14 or newer)."),
     "report": ("loopwatch.cli.report", "Show which lines stalled the loop."),
     "live": ("loopwatch.cli.live", "Follow a recording in the terminal while it is written."),
     "ui": ("loopwatch.cli.ui", "Serve the report as a page that follows the recording."),

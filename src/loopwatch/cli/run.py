@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from loopwatch.cli.output import terminal
+from loopwatch.cli.closing import say, shown, summarize
 from loopwatch.cli.times import Duration
 from loopwatch.config import check_settings, switched_off
 from loopwatch.errors import LoopwatchError
@@ -19,15 +16,9 @@ from loopwatch.launch import supervise
 from loopwatch.launch.command import Command, find_command
 from loopwatch.launch.environment import watched_environment
 from loopwatch.launch.folder import make_folder, remove_old
-from loopwatch.recording import find_recordings
 from loopwatch.recording.files import FOLDER
 from loopwatch.report.words import counted
 from loopwatch.settings import Settings, settings_for
-
-if TYPE_CHECKING:
-    from rich.text import Text
-
-_WIDEST = 110  # cells
 
 
 class _RunCommand(click.Command):
@@ -84,7 +75,7 @@ def command(
     environment = dict(os.environ)
     folder = None
     if switched_off():
-        _say("LOOPWATCH=0 is set: nothing is watched", quiet)
+        say("LOOPWATCH=0 is set: nothing is watched", quiet)
     else:
         _must_work()
         folder = _folder(settings, program)
@@ -95,11 +86,11 @@ def command(
     status = supervise.run(program, environment)
     if folder is not None and not quiet:
         try:
-            _summarize(folder, program, settings)
+            summarize(folder, settings, program.typed, os.getpid(), program.deaf_option)
         except KeyboardInterrupt:
             pass
         except Exception as error:  # the status is the command's, whatever happens here
-            _say(f"the summary failed ({type(error).__name__}: {error}); the recording is in {_shown(folder)}")
+            say(f"the summary failed ({type(error).__name__}: {error}); the recording is in {shown(folder)}")
     return status
 
 
@@ -121,71 +112,10 @@ def _folder(settings: Settings, program: Command) -> Path | None:
     try:
         removed = remove_old(base, most=settings.recordings - 1, days=settings.recording_days)
         if removed:
-            _say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
+            say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
         return make_folder(base)
     except (FileExistsError, NotADirectoryError):
         raise LoopwatchError(f"{base} is not a folder", "name another one with --dir") from None
     except OSError as error:
-        _say(f"{base} cannot hold a recording ({error.strerror}): {program.typed} runs without being watched")
+        say(f"{base} cannot hold a recording ({error.strerror}): {program.typed} runs without being watched")
         return None
-
-
-def _summarize(folder: Path, program: Command, settings: Settings) -> None:
-    from rich.console import Console
-
-    if sys.stderr is None:
-        return
-    console = Console(file=terminal(sys.stderr), highlight=False, emoji=False, markup=False)
-    width = min(_WIDEST, console.width) if console.is_terminal else _WIDEST
-    with console.capture() as capture:
-        for line in _lines(folder, program, settings, width):
-            console.print(line, soft_wrap=True)
-    _write(capture.get())
-
-
-def _lines(folder: Path, program: Command, settings: Settings, width: int) -> Iterator[Text]:
-    from rich.text import Text
-
-    from loopwatch.analysis.run import load
-    from loopwatch.report.summary import nothing, summary
-
-    try:
-        recordings = find_recordings([folder], app=settings.app)
-    except LoopwatchError:
-        yield nothing(program.typed, program.deaf_option)
-        return
-    yield from summary(load(recordings), program.typed, os.getpid(), width)
-    shown = _shown(folder)
-    yield Text(f"Recorded in {shown}", style="dim")
-    yield Text("Next: loopwatch report" + ("" if _is_found(folder) else f" {shlex.quote(shown)}"))
-
-
-def _is_found(folder: Path) -> bool:
-    """Whether `loopwatch report` looks there by itself."""
-    return folder.parent == Path(settings_for(str(Path.cwd()), os.environ, {}).dir)
-
-
-def _shown(folder: Path) -> str:
-    """The folder as a person would type it."""
-    path = folder.absolute()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
-
-
-def _say(message: str, quiet: bool = False) -> None:
-    if not quiet:
-        _write(f"loopwatch: {message}\n")
-
-
-def _write(text: str) -> None:
-    """To standard error. That it is closed, or that nobody reads it any more, is no error."""
-    if sys.stderr is None:
-        return
-    try:
-        stream = terminal(sys.stderr)
-        stream.write(text)
-        stream.flush()
-    except OSError:
-        # Python would try once more at exit, and end with a status of its own.
-        devnull = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(devnull, sys.stderr.fileno())
-        os.close(devnull)

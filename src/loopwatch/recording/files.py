@@ -19,6 +19,7 @@ _RECORD_FIRST = "record one first: loopwatch run COMMAND"
 _NAME = re.compile(r"(\d{1,19})-(\d{1,19})(?:\.(\d{1,9}))?\.jsonl")
 _RUN = re.compile(r"(\d{8}T\d{6}(?:\.\d{1,6})?)Z-(\d+)")  # the folder that `loopwatch run` makes
 _CHUNK = 1 << 18  # bytes read at a time
+_TAIL = 4096  # bytes in which the last record, `end`, is found
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +107,22 @@ def process_of(file: Path) -> tuple[int, float]:
     """The pid of a file's process, and when it was watched first, in Unix seconds; zeros if its name is no such."""
     match = _NAME.fullmatch(file.name)
     return (int(match[1]), int(match[2]) / 1e3) if match else (0, 0.0)
+
+
+def has_ended(folder: Path, pid: int) -> bool:
+    """Whether watching this process has ended in order, by the last line of its newest file here."""
+    files = [file for file in folder.glob(f"{pid}-*.jsonl") if _NAME.fullmatch(file.name)]
+    newest = max(files, key=lambda file: (process_of(file), _part(file)), default=None)
+    if newest is None:
+        return False
+    try:
+        with newest.open("rb") as stream:
+            stream.seek(max(0, newest.stat().st_size - _TAIL))
+            line = stream.read().rstrip(b"\n").rpartition(b"\n")[2]
+    except OSError:
+        return False
+    record = parse_line(line)
+    return record is not None and text(record, "t", "") == "end"
 
 
 def read_process(

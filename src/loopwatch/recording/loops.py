@@ -64,6 +64,7 @@ class Loops:
             worst=count(record, "longest_ns") / 1e9,
             samples=count(record, "samples"),
             torn=count(record, "torn"),
+            cut=count(record, "cut"),
             unsampled=count(record, "unsampled"),
             lost=count(record, "lost"),
             requests=count(record, "requests"),

@@ -101,6 +101,8 @@ def _loop(loop: Loop) -> dict[str, Any]:
         "worst_ms": _ms(loop.worst),
         "samples": loop.samples,
         "samples_torn": loop.torn,
+        "samples_cut": loop.cut,
+        "samples_omitted": loop.omitted,
         "stalls_unsampled": loop.unsampled,
     }
 

@@ -23,6 +23,8 @@ def process_notes(process: Process) -> list[str]:
         notes.append(f"the oldest {noun} of its recording made room for newer ones")
     if damage.dropped:
         notes.append(f"{counted(damage.dropped, 'record')} could not be written (disk full or gone)")
+    if cut := sum(loop.cut for loop in process.loops):
+        notes.append(f"{counted(cut, 'sample')} had more frames than stack_depth, and lack the outermost")
     if damage.garbage:
         notes.append(f"{counted(damage.garbage, 'line')} of its recording made no sense")
     if damage.unresolved:

@@ -236,6 +236,9 @@ class _Page:
             yield Text(
                 f"{counted(torn, 'sample')} beside {number(samples)} good ones caught the stack changing: not used."
             )
+        if omitted := sum(loop.omitted for loop in self.loops):
+            what = counted(omitted, "sample")
+            yield Text(f"{what} had no room among the stacks of their stall (setting: stacks).", style="yellow")
         if lost := self.run.totals.lost:
             yield Text(f"Of {counted(lost, 'stall')} only the time is known, not the line.", style="yellow")
         if untracked := self.run.totals.requests_untracked:

@@ -1,0 +1,85 @@
+"""What `run` and `attach` say on standard error: what happens, and the summary at the end."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from loopwatch.cli.output import terminal
+from loopwatch.errors import LoopwatchError
+from loopwatch.recording import find_recordings
+from loopwatch.settings import Settings, settings_for
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_WIDEST = 110  # cells
+
+
+def summarize(folder: Path, settings: Settings, typed: str, starter: int, deaf_option: str = "") -> None:
+    """What was recorded, in a few lines on standard error.
+
+    `typed` is the program, `starter` the pid of who started it, `deaf_option` the option of its own that keeps us out.
+    """
+    from rich.console import Console
+
+    if sys.stderr is None:
+        return
+    console = Console(file=terminal(sys.stderr), highlight=False, emoji=False, markup=False)
+    width = min(_WIDEST, console.width) if console.is_terminal else _WIDEST
+    with console.capture() as capture:
+        for line in _lines(folder, settings, typed, starter, deaf_option, width):
+            console.print(line, soft_wrap=True)
+    _write(capture.get())
+
+
+def _lines(folder: Path, settings: Settings, typed: str, starter: int, deaf_option: str, width: int) -> Iterator[Text]:
+    from rich.text import Text
+
+    from loopwatch.analysis.run import load
+    from loopwatch.report.summary import nothing, summary
+
+    try:
+        recordings = find_recordings([folder], app=settings.app)
+    except LoopwatchError:
+        yield nothing(typed, deaf_option)
+        return
+    yield from summary(load(recordings), typed, starter, width)
+    place = shown(folder)
+    yield Text(f"Recorded in {place}", style="dim")
+    yield Text("Next: loopwatch report" + ("" if _is_found(folder) else f" {shlex.quote(place)}"))
+
+
+def _is_found(folder: Path) -> bool:
+    """Whether `loopwatch report` looks there by itself."""
+    return folder.parent == Path(settings_for(str(Path.cwd()), os.environ, {}).dir)
+
+
+def shown(folder: Path) -> str:
+    """The folder as a person would type it."""
+    path = folder.absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def say(message: str, quiet: bool = False) -> None:
+    if not quiet:
+        _write(f"loopwatch: {message}\n")
+
+
+def _write(text: str) -> None:
+    """To standard error. That it is closed, or that nobody reads it any more, is no error."""
+    if sys.stderr is None:
+        return
+    try:
+        stream = terminal(sys.stderr)
+        stream.write(text)
+        stream.flush()
+    except OSError:
+        # Python would try once more at exit, and end with a status of its own.
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, sys.stderr.fileno())
+        os.close(devnull)
