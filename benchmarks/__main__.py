@@ -11,7 +11,7 @@ import time
 
 from rich.console import Console
 
-from benchmarks import accuracy, idle, overhead, requests, sample, scale
+from benchmarks import accuracy, idle, memory, overhead, requests, sample, scale
 
 BENCHMARKS = {
     "accuracy": accuracy.run,
@@ -20,6 +20,7 @@ BENCHMARKS = {
     "overhead": overhead.run,
     "requests": requests.run,
     "scale": scale.run,
+    "memory": memory.run,
 }
 
 
