@@ -11,7 +11,7 @@ import time
 
 from rich.console import Console
 
-from benchmarks import accuracy, idle, memory, overhead, requests, sample, scale
+from benchmarks import accuracy, forks, idle, memory, overhead, requests, sample, scale
 
 BENCHMARKS = {
     "accuracy": accuracy.run,
@@ -21,6 +21,7 @@ BENCHMARKS = {
     "requests": requests.run,
     "scale": scale.run,
     "memory": memory.run,
+    "forks": forks.run,
 }
 
 

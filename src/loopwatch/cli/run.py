@@ -18,7 +18,7 @@ from loopwatch.errors import LoopwatchError
 from loopwatch.launch import supervise
 from loopwatch.launch.command import Command, find_command
 from loopwatch.launch.environment import watched_environment
-from loopwatch.launch.folder import make_folder, remove_old
+from loopwatch.launch.folder import make_folder, remove_old, why_unwritable
 from loopwatch.recording import find_recordings
 from loopwatch.recording.files import FOLDER
 from loopwatch.report.words import counted
@@ -149,13 +149,17 @@ def _lines(folder: Path, program: Command, settings: Settings, width: int) -> It
     from loopwatch.analysis.run import load
     from loopwatch.report.summary import nothing, summary
 
+    shown = _shown(folder)
     try:
         recordings = find_recordings([folder], app=settings.app)
     except LoopwatchError:
-        yield nothing(program.typed, program.deaf_option)
+        reason = why_unwritable(folder)
+        if reason is None:
+            yield nothing(program.typed, program.deaf_option)
+        else:
+            yield Text(f"Nothing is recorded of {program.typed}: {shown} cannot be written ({reason}).")
         return
     yield from summary(load(recordings), program.typed, os.getpid(), width)
-    shown = _shown(folder)
     yield Text(f"Recorded in {shown}", style="dim")
     yield Text("Next: loopwatch report" + ("" if _is_found(folder) else f" {shlex.quote(shown)}"))
 
