@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 SITE = """
-def site_{number}(clock, seconds):
+def site_{number}(clock, sleep, seconds):
     until = clock() + seconds
+    sleep(seconds / 2)
     while clock() < until:
         pass
-"""
+"""  # the watchdog gets a CPU in the first half, however busy the machine is
 
 
-def memory() -> tuple[int, int]:
-    rollup = Path("/proc/self/smaps_rollup").read_text()
+def memory(pid: int | str = "self") -> tuple[int, int]:
+    """Of a process: resident, and of it anonymous, in bytes."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     found = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+): +(\d+) kB", rollup, re.MULTILINE)}
     return found["Rss"], found["Anonymous"]
 
@@ -42,7 +44,7 @@ async def main(stalls: int, sites: int, busy: float) -> list[tuple[int, int]]:
     await asyncio.sleep(0.1)
     found = [memory()]
     for number in range(1, stalls + 1):
-        functions[number % sites](time.perf_counter, busy)
+        functions[number % sites](time.perf_counter, time.sleep, busy)
         await asyncio.sleep(0)
         if number % max(stalls // 10, 1) == 0:
             found.append(memory())
