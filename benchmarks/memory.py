@@ -18,8 +18,8 @@ MIB = 1024 * 1024
 Memory = list[list[int]]  # [resident, anonymous] at each tenth, in bytes
 
 
-def measure(stalls: int, watch: list[str]) -> Memory:
-    program = [sys.executable, "-m", "benchmarks.sites", str(stalls), str(SITES), str(BUSY_US)]
+def measure(stalls: int, watch: list[str], busy_us: int = BUSY_US) -> Memory:
+    program = [sys.executable, "-m", "benchmarks.sites", str(stalls), str(SITES), str(busy_us)]
     output = subprocess.run([*watch, *program], cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=3600).stdout
     found: Memory = json.loads(output)
     return found
