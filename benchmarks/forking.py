@@ -1,6 +1,7 @@
 """A program that forks from within its running loop, over and over: `python -m benchmarks.forking LOOP COUNT`.
 
-The children end at once, or in order; with and without a loop of their own. Prints, as JSON, what the parent holds after the first tenth and at the end.
+The children end at once, or in order; with and without a loop of their own. Prints, as JSON, what the parent holds after
+the first tenth and at the end.
 """
 
 from __future__ import annotations
