@@ -1,6 +1,6 @@
 """A program that forks from within its running loop, over and over: `python -m benchmarks.forking LOOP COUNT`.
 
-The children end at once, or in order; with and without a loop of their own. Prints, as JSON, what the parent holds after
+Children end at once, or in order, with and without a loop of their own. Prints, as JSON, what the parent holds after
 the first tenth and at the end.
 """
 
