@@ -11,7 +11,7 @@ import time
 
 from rich.console import Console
 
-from benchmarks import accuracy, idle, overhead, requests, sample, scale
+from benchmarks import accuracy, forks, idle, memory, overhead, requests, sample, scale, soak
 
 BENCHMARKS = {
     "accuracy": accuracy.run,
@@ -20,15 +20,20 @@ BENCHMARKS = {
     "overhead": overhead.run,
     "requests": requests.run,
     "scale": scale.run,
+    "memory": memory.run,
+    "forks": forks.run,
+    "soak": soak.run,
 }
+LONG = {"memory", "forks", "soak"}  # ten minutes to an hour: only where they are named
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all without one")
+    all_of_them = f"of {', '.join(BENCHMARKS)}; without one all but the long {', '.join(sorted(LONG))}"
+    parser.add_argument("names", nargs="*", metavar="NAME", help=all_of_them)
     parser.add_argument("--quick", action="store_true", help="a first impression in a minute")
     arguments = parser.parse_args()
-    names = arguments.names or list(BENCHMARKS)
+    names = arguments.names or [name for name in BENCHMARKS if name not in LONG]
     for name in names:
         if name not in BENCHMARKS:
             parser.error(f"no benchmark {name!r}: there are {', '.join(BENCHMARKS)}")

@@ -61,6 +61,7 @@ def last_summary(folder: Path) -> dict[str, int]:
 class Server:
     url: str
     pid: int
+    folder: Path  # of its recording, if it is watched
 
     def cpu_seconds(self) -> tuple[float, float]:
         """User and system time so far: of the loop's thread, and of all others, the watchdog's among them."""
@@ -86,7 +87,7 @@ def uvicorn(loop: str, *options: str, watched: bool) -> Iterator[Server]:
         with subprocess.Popen(command, cwd=ROOT) as process:
             try:
                 url = f"http://127.0.0.1:{port}"
-                yield Server(url, _pid_behind(f"{url}/pid", process))
+                yield Server(url, _pid_behind(f"{url}/pid", process), Path(folder))
             finally:
                 process.send_signal(signal.SIGINT)
                 try:

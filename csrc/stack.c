@@ -63,7 +63,7 @@ struct lw_sampler {
     uint32_t random;
     uint64_t freed; /* lw_codes_freed before the gather */
     bool moved;     /* the innermost frame was not at one instruction in all looks */
-    size_t depth;   /* links of a chain: two for a frame of Python, as others stand between C and Python code */
+    size_t depth; /* links of a chain: two for a frame of Python, as others stand between C and Python code */
     /* scratch for a chain of `room` frames */
     size_t room;
     lw_piece *pieces;

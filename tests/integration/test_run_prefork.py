@@ -82,7 +82,6 @@ def test_process_pool(project: Project, method: str) -> None:
 
 def test_celery(project: Project) -> None:
     """The prefork pool of the real one, over a broker of files; its task runs a loop."""
-    pytest.importorskip("celery")
     project.write(
         "tasks.py",
         STALL

@@ -165,3 +165,33 @@ def test_switched_off(project: Project) -> None:
     with serving(project, "uvicorn", "--headers") as server:
         assert "x-blocking-time-ms" not in server.get("/block/1").headers
     assert not (project.folder / ".loopwatch").exists()
+
+
+BARE = """
+import time
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            phase = (await receive())["type"]
+            await send({"type": phase + ".complete"})
+            if phase.endswith("shutdown"):
+                return
+    time.sleep(0.05)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"ok"})
+"""
+
+
+def test_trio_is_named(project: Project) -> None:
+    """Its loop is not watched: the server serves as ever, and the report says why it is empty."""
+    project.write("program.py", BARE)
+    server = Server(project, "{python} -m hypercorn -k trio program:app --bind 127.0.0.1:{port}")
+    assert server.get("/").status == 200
+    server.stop()
+    assert "Traceback" not in server.log.read_text()
+    run = project.recording
+    assert not run.processes
+    assert {each.reason for each in run.unwatched} == {"trio runs its own loop, which loopwatch does not watch"}
+    assert any("hypercorn" in each.command for each in run.unwatched)
+    shown = " ".join(project.loopwatch("report").stdout.split())
+    assert "trio runs its own loop, which loopwatch does not watch" in shown

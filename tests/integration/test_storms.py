@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import memory
+from benchmarks.watched import records
+from tests.integration.project import LOOPWATCH
 from tests.integration.watched_program import LOOPS, blocked, run_program
 
 
@@ -40,6 +43,17 @@ def test_memory_does_not_grow(tmp_path: Path, loop: str) -> None:
         loop,
     )
     assert int(output.split()[0]) < 3000, output
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux")
+def test_memory_of_ten_thousand_sites(tmp_path: Path) -> None:
+    """Each once, for long enough to be sampled; benchmarks/memory.py has a million stalls."""
+    options = [*LOOPWATCH, "run", "-q", f"--dir={tmp_path}", "--threshold=0.1ms", "--interval=0.1ms"]
+    watched = memory.measure(memory.SITES, options, busy_us=600)
+    bare = memory.measure(memory.SITES, [], busy_us=1)
+    sampled = {code["name"] for code in records(tmp_path, "code") if str(code["name"]).startswith("site_")}
+    assert len(sampled) > memory.SITES / 2
+    assert watched[-1][0] - bare[-1][0] < 8e6
 
 
 @pytest.mark.parametrize("loop", LOOPS)

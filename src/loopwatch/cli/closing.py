@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from loopwatch.cli.output import terminal
 from loopwatch.errors import LoopwatchError
+from loopwatch.launch.folder import why_unwritable
 from loopwatch.recording import find_recordings
 from loopwatch.settings import Settings, settings_for
 
@@ -46,7 +47,11 @@ def _lines(folder: Path, settings: Settings, typed: str, starter: int, deaf_opti
     try:
         recordings = find_recordings([folder], app=settings.app)
     except LoopwatchError:
-        yield nothing(typed, deaf_option)
+        reason = why_unwritable(folder)
+        if reason is None:
+            yield nothing(typed, deaf_option)
+        else:
+            yield Text(f"Nothing is recorded of {typed}: {shown(folder)} cannot be written ({reason}).")
         return
     yield from summary(load(recordings), typed, starter, width)
     place = shown(folder)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 from loopwatch.recording.files import process_of, recordings_in
 
 _IGNORE_ALL = "*\n"
+_SOMETHING = 4096  # bytes, more than the first line of a recording
 
 
 def make_folder(base: Path) -> Path:
@@ -33,6 +35,16 @@ def make_folder(base: Path) -> Path:
     folder.mkdir(mode=0o700)
     (folder / ".gitignore").write_text(_IGNORE_ALL, encoding="ascii")
     return folder
+
+
+def why_unwritable(folder: Path) -> str | None:
+    """What the system says to something new in this folder; None if there is room for it."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(_SOMETHING))
+    except OSError as error:
+        return error.strerror
+    return None
 
 
 def remove_old(base: Path, most: int, days: int) -> int:

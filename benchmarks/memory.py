@@ -1,0 +1,51 @@
+"""What watching costs in memory: a process that has stalled at thousands of places, watched and unwatched."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.outcome import Outcome
+from benchmarks.watched import LOOPWATCH, ROOT, last_summary, records
+
+SITES = 10_000
+THRESHOLD_US = 100  # so small that a million stalls take minutes
+BUSY_US = 150
+MIB = 1024 * 1024
+Memory = list[list[int]]  # [resident, anonymous] at each tenth, in bytes
+
+
+def measure(stalls: int, watch: list[str], busy_us: int = BUSY_US) -> Memory:
+    program = [sys.executable, "-m", "benchmarks.sites", str(stalls), str(SITES), str(busy_us)]
+    output = subprocess.run([*watch, *program], cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=3600).stdout
+    found: Memory = json.loads(output)
+    return found
+
+
+def run(quick: bool) -> list[Outcome]:
+    stalls = 100_000 if quick else 1_000_000
+    outcome = Outcome(
+        "memory",
+        f"Memory of a process after {stalls:,} stalls at {SITES:,} sites, MiB",
+        ["", "before", "after a tenth", "at the end", "anonymous"],
+    )
+    bare = measure(stalls, [])
+    with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as temporary:
+        folder = Path(temporary)
+        options = [f"--threshold={THRESHOLD_US / 1000}ms", f"--interval={THRESHOLD_US / 2000}ms", f"--dir={folder}"]
+        watched = measure(stalls, [*LOOPWATCH, "run", "-q", *options])
+        summary = last_summary(folder)
+        seen = {code["name"] for code in records(folder, "code") if str(code["name"]).startswith("site_")}
+        size = sum(path.stat().st_size for path in folder.rglob("*.jsonl"))
+    more = [[now - then for now, then in zip(*pair, strict=True)] for pair in zip(watched, bare, strict=True)]
+    for name, found in [("unwatched", bare), ("watched", watched), ("more", more)]:
+        figures = [found[0][0], found[1][0], found[-1][0], found[-1][1]]
+        outcome.add([name, *(f"{figure / MIB:.1f}" for figure in figures)], name=name, memory=found)
+    outcome.notes.append(
+        f"{summary['stalls']:,} stalls, {summary['unsampled']:,} of them without a sample, {summary['lost']:,} lost; "
+        f"{len(seen):,} sites sampled in what is kept; recording of {size / MIB:.0f} MiB"
+    )
+    return [outcome]

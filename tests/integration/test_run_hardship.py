@@ -1,0 +1,181 @@
+"""`loopwatch run` where processes are killed, disks fill up and folders go: the program gets on as without us, and what
+was written until then can be read."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from benchmarks import forks
+from loopwatch.analysis.run import load
+from loopwatch.recording import find_recordings
+from tests.integration.project import LOOPWATCH, STALL, Done, Project
+from tests.integration.watched_program import LOOPS
+
+if sys.platform != "linux":
+    pytest.skip("Linux", allow_module_level=True)
+
+# A master with a loop and two workers. Each process stalls over and over, and notes when each stall was over.
+PREFORK = """
+import asyncio, os, sys, time
+def block():
+    time.sleep(0.003)
+async def main():
+    with open("ledger-%d" % os.getpid(), "w") as ledger:
+        while True:
+            block()
+            print(time.monotonic(), file=ledger, flush=True)
+            await asyncio.sleep(0.001)
+for _ in range(2):
+    if not os.fork():
+        break
+else:
+    print(os.getpid(), flush=True)
+asyncio.run(main())
+"""
+FLUSHED = 0.3  # seconds after which a stall is in the file, however busy the machine is
+
+# Ends with a status of its own, after stalls and some output.
+PROGRAM = STALL + "for number in range(5):\n    asyncio.run(stall())\n    print(number)\nraise SystemExit(7)\n"
+
+
+def ledgers(project: Project) -> dict[int, Path]:
+    """By pid."""
+    return {int(path.name.partition("-")[2]): path for path in project.folder.glob("ledger-*")}
+
+
+def noted(ledger: Path, until: float) -> int:
+    """How many stalls a process had noted until then."""
+    return sum(float(line) < until for line in ledger.read_text().splitlines())
+
+
+def is_gone(pid: int) -> bool:
+    """Also as a zombie it has no files any more."""
+    return not Path(f"/proc/{pid}/fd/1").exists()
+
+
+@pytest.mark.parametrize("victim", ["worker", "master", "loopwatch run"])
+def test_killed_at_any_moment(project: Project, victim: str) -> None:
+    """All that had been written stays, and can be read; the others run on until they are killed, too."""
+    project.write("app.py", PREFORK)
+    for number in range(10):
+        process = project.start("run", "-q", "--threshold=2ms", f"--dir=recordings/{number}", "app.py")
+        assert process.stdout is not None
+        master = int(process.stdout.readline())
+        project.wait_for(lambda: len(ledgers(project)) == 3)
+        rest = ledgers(project)
+        time.sleep(random.random())
+        first = {"worker": min(set(rest) - {master}), "master": master, "loopwatch run": process.pid}[victim]
+        os.kill(first, signal.SIGKILL)
+        moment = time.monotonic()
+        time.sleep(random.random() / 5)
+        for pid in set(rest) - {first}:
+            assert not is_gone(pid)
+            os.kill(pid, signal.SIGKILL)
+        assert process.wait(60) == (-9 if victim == "loopwatch run" else 137)
+        for pid in rest:
+            project.wait_for(functools.partial(is_gone, pid))
+
+        run = load(find_recordings([project.folder / "recordings" / str(number)]))
+        recorded = Counter(stall.pid for stall in run.stalls)
+        for pid, ledger in rest.items():
+            assert recorded[pid] + run.totals.lost >= noted(ledger, moment - FLUSHED)
+            ledger.unlink()
+    done = project.loopwatch("report", "-f", "json", *map(str, project.folder.glob("recordings/*/*")))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(json.loads(done.stdout)["processes"]) == 30
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_many_children(tmp_path: Path, loop: str) -> None:
+    """Forked from within the running loop; benchmarks/forks.py has ten thousand of them."""
+    options = [*LOOPWATCH, "run", "-q", "--threshold=1ms", f"--dir={tmp_path}"]
+    found = forks.measure(loop, 200, options)
+    assert not found["failed"]
+    assert (found["late"]["fd"], found["late"]["task"]) == (found["early"]["fd"], found["early"]["task"])
+    assert found["late"]["resident"] < found["early"]["resident"] + (2 << 20)
+    # Of a child that leaves at once there is nothing to be told, and one that leaves right after its only stall may
+    # be gone before the watchdog has got a CPU.
+    assert 50 < forks.files(tmp_path) <= 101
+    assert not list(tmp_path.rglob("*.unwatched"))
+
+
+def alike(project: Project, done: Done) -> None:
+    """It ended as without us, and nothing of ours has failed."""
+    assert (done.returncode, done.stdout) == (7, "0\n1\n2\n3\n4\n")
+    assert "Traceback" not in done.stderr
+    assert "No event loop ran" not in done.stderr
+    for folder in project.folder.rglob("*Z-*"):
+        shown = project.loopwatch("report", str(folder))
+        assert "Traceback" not in shown.stderr
+        assert shown.returncode == 0 or "there is no recording" in shown.stderr
+
+
+LIMITS = [0, 1, 3, 100, *(random.Random(1).randrange(200, 12000) for _ in range(5))]  # bytes
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+def test_files_may_not_grow(project: Project, limit: int) -> None:
+    """As a full disk, at any byte: `loopwatch run` itself has the limit, too."""
+    project.write("app.py", PROGRAM)
+    code = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)"
+    starter = [sys.executable, "-c", code + "; os.execv(sys.argv[2], sys.argv[2:])", str(limit)]
+    alike(project, project.run([*starter, *LOOPWATCH, "run", "app.py"]))
+
+
+def mounted(size: str, *command: str) -> list[str]:
+    """With a disk of this size at `disk`, which is gone with the command."""
+    if subprocess.run(["unshare", "-rm", "mount", "-t", "tmpfs", "x", "/mnt"], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    script = 'mount -t tmpfs -o "$1" x disk && shift && "$@"; status=$?; cp -r disk kept; exit $status'
+    return ["unshare", "-rm", "sh", "-c", script, "sh", size, *command]
+
+
+@pytest.mark.parametrize("size", ["nr_inodes=1", "nr_inodes=3", "nr_inodes=5", "size=4k", "size=8k", "size=12k"])
+def test_disk_full(project: Project, size: str) -> None:
+    project.write("app.py", PROGRAM)
+    (project.folder / "disk").mkdir()
+    alike(project, project.run(mounted(size, *LOOPWATCH, "run", "--dir=disk", "app.py")))
+
+
+def powerless(*command: str) -> list[str]:
+    """Root may write anywhere; this one may not."""
+    if os.geteuid():
+        return list(command)
+    if shutil.which("setpriv") is None:
+        pytest.skip("no setpriv")
+    return ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override", *command]
+
+
+def test_folder_that_is_read_only(project: Project) -> None:
+    project.write("app.py", PROGRAM)
+    (project.folder / "closed").mkdir(0o500)
+    done = project.run(powerless(*LOOPWATCH, "run", "--dir=closed", "app.py"))
+    alike(project, done)
+    assert done.stderr == (
+        f"loopwatch: closed cannot hold a recording ({os.strerror(13)}): app.py runs without being watched\n"
+    )
+
+
+@pytest.mark.parametrize("what", ["os.chmod(folder, 0o500)", "shutil.rmtree(folder)", "shutil.rmtree('.loopwatch')"])
+def test_folder_that_goes(project: Project, what: str) -> None:
+    """While a process writes to it, and before another one would."""
+    lines = f"import glob, os, shutil\n[folder] = glob.glob('.loopwatch/*-*')\n{what}\n"
+    child = "if not os.fork():\n    asyncio.run(stall())\n    os._exit(0)\nassert not os.wait()[1]\n"
+    project.write("app.py", STALL + "asyncio.run(stall())\n" + lines + child + PROGRAM)
+    done = project.run(powerless(*LOOPWATCH, "run", "app.py"))
+    for folder in project.folder.glob(".loopwatch/*-*"):
+        folder.chmod(0o700)
+    alike(project, done)
+    assert ("cannot be written" if "rmtree" in what else "app.py:4 block") in done.stderr
