@@ -63,10 +63,12 @@ class Client:
             connection.sendall(self._request)
         waiting, answers = len(self._sockets), 0
         while waiting:
-            ready = self._poll.poll(30)
-            if not ready:
+            # Never asleep: to wake a client costs the server more on a virtual machine than what is measured here.
+            ready = self._poll.poll(0)
+            now = time.perf_counter()
+            if now > end + 30:
                 raise SystemExit("benchmarks: the server has not answered for 30 s")
-            asks = time.perf_counter() < end
+            asks = now < end
             for descriptor, _ in ready:
                 connection = self._sockets[descriptor]
                 data = connection.recv(65536)

@@ -22,6 +22,8 @@ from loopwatch.patching import after, replaced
 
 HEADERS_VARIABLE = "LOOPWATCH_HEADERS"
 """Set to `1` by `loopwatch run --headers`."""
+REQUESTS_VARIABLE = "LOOPWATCH_REQUESTS"
+"""The setting `requests`; with `0` no server is touched."""
 
 
 def wrapped(app: App) -> App:
@@ -93,7 +95,7 @@ def arrived(name: str) -> None:
     """This module has been imported. Never raises."""
     module = sys.modules.get(name)
     hook = HOOKS.get(name)
-    if module is None or hook is None:
+    if module is None or hook is None or os.environ.get(REQUESTS_VARIABLE) == "0":
         return
     with contextlib.suppress(Exception):  # a version that looks different: its requests have no names
         hook(module)

@@ -69,7 +69,7 @@ def _count(value: Any) -> int:
 
 
 def _slots(value: Any) -> int:
-    number = _count(value)
+    number = 0 if type(value) in (int, str) and str(value) == "0" else _count(value)
     if number > MOST_REQUESTS:
         raise ConfigError(f"{number} requests are too many", f"write {MOST_REQUESTS} or less")
     return number
@@ -115,7 +115,7 @@ class Settings:
     recording_size: int = _setting(256 << 20, _size, "of one process; older parts make room")
     recordings: int = _setting(50, _count, "how many recordings are kept")
     recording_days: int = _setting(30, _count, "how long recordings are kept")
-    requests: int = _setting(4096, _slots, "requests in flight that are told apart")
+    requests: int = _setting(4096, _slots, "requests in flight that are told apart; 0: they are left alone")
     stacks: int = _setting(256, _count, "distinct stacks kept for one stall")
     stack_depth: int = _setting(1024, _depth, "frames kept of a stack, the innermost")  # LW_STACK_DEPTH
 

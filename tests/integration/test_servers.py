@@ -160,6 +160,16 @@ def test_middleware_in_the_app_as_well(project: Project) -> None:
     assert [stall.endpoint for stall in stalls_in(project.recording, "block")] == ["GET /block/{name}"]
 
 
+@pytest.mark.parametrize("name", ["uvicorn", "aiohttp"])
+def test_requests_left_alone(project: Project, name: str) -> None:
+    project.environment["LOOPWATCH_REQUESTS"] = "0"
+    with serving(project, name) as server:
+        server.get("/block/1")
+    run = project.recording
+    assert [stall.endpoint for stall in stalls_in(run, "block")] == [""]
+    assert run.totals.requests == 0
+
+
 def test_switched_off(project: Project) -> None:
     project.environment["LOOPWATCH"] = "0"
     with serving(project, "uvicorn", "--headers") as server:
