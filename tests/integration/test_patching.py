@@ -12,6 +12,7 @@ import pytest
 
 from loopwatch import LoopwatchMiddleware, patching, servers
 from tests.integration.behaviours import plain
+from tests.integration.exchange import exchange, http
 
 BOOTSTRAP = Path(servers.__file__).parent / "bootstrap" / "sitecustomize.py"
 
@@ -119,9 +120,11 @@ class TestPatching:
         assert servers.wrapped(none) is None
 
     @pytest.mark.parametrize(("value", "wanted"), [("1", True), ("0", False), ("", False), (None, False)])
-    def test_headers_are_asked_for(self, monkeypatch: pytest.MonkeyPatch, value: str | None, wanted: bool) -> None:
+    async def test_headers_are_asked_for(
+        self, monkeypatch: pytest.MonkeyPatch, value: str | None, wanted: bool
+    ) -> None:
         monkeypatch.delenv(servers.HEADERS_VARIABLE, raising=False)
         if value is not None:
             monkeypatch.setenv(servers.HEADERS_VARIABLE, value)
-        made: Any = servers.wrapped(plain)
-        assert made._headers is wanted
+        found = await exchange(servers.wrapped(plain), http())
+        assert (b"server-timing" in dict(found.headers)) is wanted
