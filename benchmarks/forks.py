@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -12,15 +10,13 @@ from typing import Any
 
 from benchmarks.outcome import Outcome
 from benchmarks.overhead import LOOPS
-from benchmarks.watched import LOOPWATCH, ROOT
+from benchmarks.watched import LOOPWATCH, ROOT, printed
 
 MIB = 1024 * 1024
 
 
 def measure(loop: str, count: int, watch: list[str]) -> dict[str, Any]:
-    command = [*watch, sys.executable, "-m", "benchmarks.forking", loop, str(count)]
-    output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=3600).stdout
-    found: dict[str, Any] = json.loads(output)
+    found: dict[str, Any] = printed("forking", loop, str(count), watch=watch)
     return found
 
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.outcome import Outcome
-from benchmarks.watched import LOOPWATCH, ROOT, last_summary, records
+from benchmarks.watched import LOOPWATCH, last_summary, printed, recorded_bytes, records
 
 SITES = 10_000
 THRESHOLD_US = 100  # so small that a million stalls take minutes
@@ -19,9 +16,7 @@ Memory = list[list[int]]  # [resident, anonymous] at each tenth, in bytes
 
 
 def measure(stalls: int, watch: list[str], busy_us: int = BUSY_US) -> Memory:
-    program = [sys.executable, "-m", "benchmarks.sites", str(stalls), str(SITES), str(busy_us)]
-    output = subprocess.run([*watch, *program], cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=3600).stdout
-    found: Memory = json.loads(output)
+    found: Memory = printed("sites", str(stalls), str(SITES), str(busy_us), watch=watch)
     return found
 
 
@@ -39,7 +34,7 @@ def run(quick: bool) -> list[Outcome]:
         watched = measure(stalls, [*LOOPWATCH, "run", "-q", *options])
         summary = last_summary(folder)
         seen = {code["name"] for code in records(folder, "code") if str(code["name"]).startswith("site_")}
-        size = sum(path.stat().st_size for path in folder.rglob("*.jsonl"))
+        size = recorded_bytes(folder)
     more = [[now - then for now, then in zip(*pair, strict=True)] for pair in zip(watched, bare, strict=True)]
     for name, found in [("unwatched", bare), ("watched", watched), ("more", more)]:
         figures = [found[0][0], found[1][0], found[-1][0], found[-1][1]]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
-import subprocess
-import sys
 from dataclasses import asdict
 
 from benchmarks.load import CONNECTIONS, Slice, in_turns
 from benchmarks.outcome import Outcome, spread
-from benchmarks.watched import ROOT, uvicorn
+from benchmarks.watched import printed, uvicorn
 
 LOOPS = ["asyncio", "uvloop"]
 
@@ -23,9 +20,7 @@ def iteration(quick: bool) -> Outcome:
         ["loop", "without", "with", "more", "more CPU of the process"],
     )
     for loop in LOOPS:
-        command = [sys.executable, "-m", "benchmarks.iteration", loop, str(pairs)]
-        output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-        found: list[tuple[tuple[float, float], tuple[float, float]]] = json.loads(output)
+        found: list[tuple[tuple[float, float], tuple[float, float]]] = printed("iteration", loop, str(pairs))
         outcome.add(
             [
                 loop,

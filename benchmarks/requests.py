@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import loopwatch
 from benchmarks.load import CONNECTIONS, in_turns
 from benchmarks.outcome import Outcome, spread
 from benchmarks.overhead import LOOPS
-from benchmarks.watched import ROOT, uvicorn
+from benchmarks.watched import printed, uvicorn
 from loopwatch.asgi import App, LoopwatchMiddleware, Message, Receive, Scope, Send
 
 REQUESTS = 300  # so few that most rounds pass without being interrupted
@@ -103,9 +102,7 @@ def cost(quick: bool) -> Outcome:
         ["loop", "that does nothing", "ours, more", "with headers, more"],
     )
     for loop in LOOPS:
-        command = [sys.executable, "-m", "benchmarks.requests", loop, str(count)]
-        output = subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-        found: list[Round] = json.loads(output)
+        found: list[Round] = printed("requests", loop, str(count))
         outcome.add(
             [
                 loop,

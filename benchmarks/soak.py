@@ -14,7 +14,7 @@ from rich.console import Console
 from benchmarks.load import MOMENT, Slice, in_turns
 from benchmarks.outcome import Outcome, spread
 from benchmarks.sites import memory
-from benchmarks.watched import Server, last_summary, uvicorn
+from benchmarks.watched import last_summary, recorded_bytes, uvicorn
 
 SLICES = 12
 MIB = 1024 * 1024
@@ -28,10 +28,6 @@ def ratios(pairs: Pairs) -> list[float]:
 
 def watchdog_share(pairs: Pairs) -> float:
     return statistics.median(watched.others_us / watched.cpu_us for _, watched in pairs)
-
-
-def recorded(server: Server) -> int:
-    return sum(path.stat().st_size for path in server.folder.rglob("*.jsonl"))
 
 
 def soak(loop: str, seconds: float) -> Outcome:
@@ -60,7 +56,7 @@ def soak(loop: str, seconds: float) -> Outcome:
                     spread(ratios(pairs), 3),
                     f"{watchdog_share(pairs):.1%}",
                     " → ".join(f"{each / MIB:.1f}" for each in resident),
-                    f"{recorded(watched) / 1024:.0f}",
+                    f"{recorded_bytes(watched.folder) / 1024:.0f}",
                     *(f"{counts[name]:,}" for name in COUNTERS),
                 ],
                 loop=loop,
@@ -68,7 +64,7 @@ def soak(loop: str, seconds: float) -> Outcome:
                 ratios=ratios(pairs),
                 watchdog=watchdog_share(pairs),
                 resident=resident,
-                recorded=recorded(watched),
+                recorded=recorded_bytes(watched.folder),
                 counts=counts,
             )
     outcome.notes.append(

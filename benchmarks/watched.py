@@ -12,9 +12,10 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 LOOPWATCH = [sys.executable, "-m", "loopwatch"]
@@ -25,6 +26,16 @@ def run_watched(folder: Path, command: list[str]) -> str:
     """Run a command under `loopwatch run` to its end; return its standard output."""
     watched = [*LOOPWATCH, "run", "-q", "--dir", str(folder), *command]
     return subprocess.run(watched, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=600).stdout
+
+
+def printed(module: str, *arguments: str, watch: Sequence[str] = ()) -> Any:
+    """What a program of the benchmarks prints, as JSON; `watch` is the command that runs it, if any."""
+    command = [*watch, sys.executable, "-m", f"benchmarks.{module}", *arguments]
+    return json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, timeout=3600).stdout)
+
+
+def recorded_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*.jsonl"))
 
 
 def report(folder: Path) -> dict[str, object]:

@@ -33,7 +33,7 @@ def begin(order: Mapping[str, Any]) -> Answer:
     if not os.access(folder, os.W_OK | os.X_OK):
         return {"problem": "folder"}
     with state.lock:
-        recording = next((want.record for want in state.wants if want.record), None)
+        recording = _recording()
         if recording is not None:
             return {"problem": "watched", "folder": recording, "attached": _is_attached()}
         _attached = start_recording(Settings().with_environment(order["settings"]), folder)
@@ -48,10 +48,15 @@ def end(_: Mapping[str, Any]) -> Answer:
         want, was_attached = _attached, _is_attached()
         _attached = None
         if want is None or not was_attached:
-            recording = next((want.record for want in state.wants if want.record), None)
+            recording = _recording()
             return {"problem": "unattached", "folder": recording}
         remove(want)
     return {"folder": want.record}
+
+
+def _recording() -> str | None:
+    """Where this process is recorded, by whomever."""
+    return next((want.record for want in state.wants if want.record), None)
 
 
 def _is_attached() -> bool:

@@ -94,7 +94,6 @@ def _sanic_template(request: Any) -> str | None:
 
 async def _tracked(handle: Any, app: Any, request: Any, template_of: Callable[[Any], str | None]) -> Any:
     """Handle a request of a framework that is no ASGI app."""
-    _core.phase("serving")
     tracked = _core.Request(request, functools.partial(_name_of, template_of))
     return await _core.drive(tracked, handle, app, request)
 

@@ -16,15 +16,13 @@ import click
 import psutil
 
 from loopwatch import __version__
-from loopwatch.cli.closing import say, shown, summarize
+from loopwatch.cli.closing import new_folder, say, shown, summarize
 from loopwatch.cli.times import Duration
 from loopwatch.config import check_settings, switched_off
 from loopwatch.errors import LoopwatchError
-from loopwatch.launch.folder import make_folder, remove_old
 from loopwatch.launch.remote import NoAnswer, ask, give
 from loopwatch.launch.target import Target, find_target
 from loopwatch.recording.files import FOLDER, has_ended
-from loopwatch.report.words import counted
 from loopwatch.settings import Settings, settings_for
 
 _LOOK = 0.2  # seconds between two looks at the process
@@ -172,10 +170,7 @@ def _elsewhere(target: Target) -> str:
 def _folder(settings: Settings, target: Target) -> Path:
     base = Path(settings.dir)
     try:
-        removed = remove_old(base, most=settings.recordings - 1, days=settings.recording_days)
-        if removed:
-            say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
-        folder = make_folder(base)
+        folder = new_folder(settings)
         give(target, *folder.iterdir(), folder)
     except OSError as error:
         message = f"{base} cannot hold a recording: {error.strerror}"

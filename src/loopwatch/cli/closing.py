@@ -1,4 +1,4 @@
-"""What `run` and `attach` say on standard error: what happens, and the summary at the end."""
+"""What `run` and `attach` share: the folder for the recording, and what they say on standard error, the summary too."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 from loopwatch.cli.output import terminal
 from loopwatch.errors import LoopwatchError
-from loopwatch.launch.folder import why_unwritable
+from loopwatch.launch.folder import make_folder, remove_old, why_unwritable
 from loopwatch.recording import find_recordings
+from loopwatch.report.words import counted
 from loopwatch.settings import Settings, settings_for
 
 if TYPE_CHECKING:
@@ -57,6 +58,15 @@ def _lines(folder: Path, settings: Settings, typed: str, starter: int, deaf_opti
     place = shown(folder)
     yield Text(f"Recorded in {place}", style="dim")
     yield Text("Next: loopwatch report" + ("" if _is_found(folder) else f" {shlex.quote(place)}"))
+
+
+def new_folder(settings: Settings) -> Path:
+    """A folder for one more recording, with room made for it. OSError if there can be none."""
+    base = Path(settings.dir)
+    removed = remove_old(base, most=settings.recordings - 1, days=settings.recording_days)
+    if removed:
+        say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
+    return make_folder(base)
 
 
 def _is_found(folder: Path) -> bool:

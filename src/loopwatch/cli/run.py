@@ -8,16 +8,14 @@ from typing import Any
 
 import click
 
-from loopwatch.cli.closing import say, shown, summarize
+from loopwatch.cli.closing import new_folder, say, shown, summarize
 from loopwatch.cli.times import Duration
 from loopwatch.config import check_settings, switched_off
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch import supervise
 from loopwatch.launch.command import Command, find_command
 from loopwatch.launch.environment import watched_environment
-from loopwatch.launch.folder import make_folder, remove_old
 from loopwatch.recording.files import FOLDER
-from loopwatch.report.words import counted
 from loopwatch.settings import Settings, settings_for
 
 
@@ -110,10 +108,7 @@ def _folder(settings: Settings, program: Command) -> Path | None:
     """The folder for the recording; without one the program is run all the same. Old ones make room."""
     base = Path(settings.dir)
     try:
-        removed = remove_old(base, most=settings.recordings - 1, days=settings.recording_days)
-        if removed:
-            say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
-        return make_folder(base)
+        return new_folder(settings)
     except (FileExistsError, NotADirectoryError):
         raise LoopwatchError(f"{base} is not a folder", "name another one with --dir") from None
     except OSError as error:
