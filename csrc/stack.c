@@ -63,6 +63,7 @@ struct lw_sampler {
     uint32_t random;
     uint64_t freed; /* lw_codes_freed before the gather */
     bool moved;     /* the innermost frame was not at one instruction in all looks */
+    bool faulted;   /* the last gather met an address that cannot be read */
     size_t depth; /* links of a chain: two for a frame of Python, as others stand between C and Python code */
     /* scratch for a chain of `room` frames */
     size_t room;
@@ -601,8 +602,12 @@ static lw_status intern_link(lw_sampler *sampler, const evidence *seen, uint32_t
     lw_status status = lw_code_unit(&link->known, &seen->frame, &unit);
     if (status != LW_OK)
         return status;
-    if (lw_code_incomplete(&link->known, &seen->frame, unit))
+    if (lw_code_incomplete(&link->known, &seen->frame, unit)) {
+        /* On the way into the evaluator, 3.11 and 3.12 point for an instruction at what an earlier call left there: a
+           frame above the one that is about to begin. A thread that is stopped just then shows it for milliseconds. */
+        link->leaves = true;
         return LW_OK;
+    }
     status = lw_codes_place(sampler->codes, sampler->memory, &link->known, unit, &place);
     if (status != LW_OK)
         return status;
@@ -673,11 +678,14 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
         return LW_TORN;
     lw_status status = gather(sampler, view, chain, &script);
     if (status == LW_FAULT) {
-        /* An everyday event: calls at the edge of a data-stack chunk map and unmap it. */
-        if (learn_chain(sampler, view, chain) != LW_OK)
+        /* An everyday event: calls at the edge of a data-stack chunk map and unmap it. Twice in a row, it is the part
+           that would be kept that cannot be read: it was learnt while the thread was about to link a frame. */
+        if (sampler->faulted || learn_chain(sampler, view, chain) != LW_OK)
             chain->count = 0;
+        sampler->faulted = true;
         return LW_TORN;
     }
+    sampler->faulted = false;
     if (status != LW_OK)
         return status;
     uintptr_t current;

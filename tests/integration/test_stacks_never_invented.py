@@ -24,6 +24,7 @@ from loopwatch.model import Frame
 from tests.integration import workloads
 from tests.integration.judge import Calls
 from tests.integration.sampling import Seen, sample
+from tests.integration.stepping import REFUSED
 from tests.integration.trial import Verdict
 
 # A stack that is invented once in a while is what this is about.
@@ -32,6 +33,7 @@ pytestmark = pytest.mark.flaky(reruns=0)
 ROOT = Path(__file__).parents[2]
 MILLIONS = 1.0
 BUDGET = 90.0  # seconds
+INSTRUCTIONS = 50_000  # of each workload
 
 
 @contextmanager
@@ -71,6 +73,22 @@ def test_a_million_samples(others: int) -> None:
     faults = {verdict.name: verdict.faults for verdict in verdicts if verdict.faults}
     wrong = sum(sum(each.values()) for each in faults.values())
     assert wrong <= (MILLIONS if others else 0), faults
+
+
+@pytest.mark.alone
+@pytest.mark.timeout(3 * BUDGET)
+def test_after_every_instruction() -> None:
+    """Whoever is stopped by a busy machine may be stopped anywhere, and shows the same frames all the time: it is their
+    state itself that must not be taken for a stack that never was, nor for none at all."""
+    command = [sys.executable, "-m", "tests.integration.stepping", str(INSTRUCTIONS)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=2 * BUDGET)
+    if done.returncode == REFUSED:
+        pytest.skip("a process may not trace its child here")
+    assert done.returncode == 0, done.stderr
+    verdicts = [Verdict(**json.loads(line)) for line in done.stdout.splitlines()]
+    assert {verdict.name for verdict in verdicts} == set(workloads.WORKLOADS)
+    assert [verdict for verdict in verdicts if verdict.faults or verdict.omitted] == []
+    assert [verdict for verdict in verdicts if verdict.taken < verdict.torn] == []
 
 
 NUMBERS = [0] * 20_000 + [1]
