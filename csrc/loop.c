@@ -1,5 +1,7 @@
 #include "loop.h"
 
+#include "hot.h"
+
 /* Counters have one writer, so a plain load and store do; the atomics are for the watchdog's eye. */
 static void add(_Atomic uint64_t *counter, uint64_t amount)
 {
@@ -100,7 +102,7 @@ static void open_window(lw_loop_marks *marks, uint64_t now)
 }
 
 /* The iteration ends, and with it, or some iterations after a stall, the time in which the loop catches up. */
-static void end_iteration(lw_loop_marks *marks, uint64_t now, bool waits)
+LW_HOT static void end_iteration(lw_loop_marks *marks, uint64_t now, bool waits)
 {
     if (finish_iteration(marks, now)) {
         close_window(marks);
@@ -119,13 +121,13 @@ static void start_iteration(lw_loop_marks *marks, uint64_t now)
     atomic_store_explicit(&marks->iteration, number, memory_order_release);
 }
 
-void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
+LW_HOT void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
 {
     end_iteration(marks, now, true);
     atomic_store_explicit(&marks->polling, true, memory_order_release);
 }
 
-void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)
+LW_HOT void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)
 {
     end_iteration(marks, now, false);
     start_iteration(marks, now);
@@ -146,7 +148,7 @@ bool lw_loop_take_delayed(lw_loop_marks *marks, uint64_t until, lw_delayed *out)
     return true;
 }
 
-void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)
+LW_HOT void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)
 {
     start_iteration(marks, now);
     /* This store and the next load must not change places (seq_cst): the watchdog, about to park, stores
@@ -155,7 +157,7 @@ void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)
     lw_bell_ring(marks->bell);
 }
 
-void lw_bell_ring(lw_bell *bell)
+LW_HOT void lw_bell_ring(lw_bell *bell)
 {
     if (atomic_load_explicit(&bell->armed, memory_order_seq_cst))
         return;
@@ -189,13 +191,13 @@ void lw_loop_disallow(lw_loop_marks *marks, uint64_t now)
         marks->allowed_ns = allowed;
 }
 
-void lw_loop_request_begun(lw_loop_marks *marks, bool tracked)
+LW_HOT void lw_loop_request_begun(lw_loop_marks *marks, bool tracked)
 {
     add(&marks->requests, 1);
     add(&marks->requests_untracked, !tracked);
 }
 
-bool lw_loop_phase_begun(const lw_loop_marks *marks, lw_phase phase)
+LW_HOT bool lw_loop_phase_begun(const lw_loop_marks *marks, lw_phase phase)
 {
     return atomic_load_explicit(&marks->phases[phase], memory_order_relaxed) != 0;
 }

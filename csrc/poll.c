@@ -1,8 +1,10 @@
 #include "poll.h"
 
+#include "hot.h"
+
 static _Thread_local lw_poll_target *current;
 
-lw_poll_target *lw_poll_current(void)
+LW_HOT lw_poll_target *lw_poll_current(void)
 {
     return current;
 }

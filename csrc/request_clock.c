@@ -2,6 +2,8 @@
 
 #include <stddef.h>
 
+#include "hot.h"
+
 /* The part of an iteration that this request has had for itself. */
 static uint64_t own_part(const lw_request_clock *clock, const lw_loop_marks *marks, uint64_t iteration)
 {
@@ -15,7 +17,8 @@ static bool own_child(const lw_slot *slot, const lw_loop_marks *marks, uint64_t 
            atomic_load(&slot->child_iteration) == iteration;
 }
 
-void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot, uint64_t now)
+LW_HOT void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot,
+                               uint64_t now)
 {
     clock->since_ns = now;
     if (marks == NULL || !marks->window.open || clock->waited_for == marks->window.iteration)
@@ -31,7 +34,7 @@ void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_
     }
 }
 
-void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, uint64_t now)
+LW_HOT void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, uint64_t now)
 {
     if (clock->since_ns == 0)
         return;
@@ -46,7 +49,7 @@ void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, u
     clock->iteration = iteration;
 }
 
-uint64_t lw_request_own(const lw_request_clock *clock, uint64_t now)
+LW_HOT uint64_t lw_request_own(const lw_request_clock *clock, uint64_t now)
 {
     return clock->own_ns + (clock->since_ns == 0 ? 0 : now - clock->since_ns);
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hot.h"
 #include "os/thread.h"
 #include "text.h"
 
@@ -58,7 +59,7 @@ void lw_requests_destroy(lw_requests *requests)
 
 /* Two may want to free it at once; one does. A free slot is clean: whoever sees the number of its next request in it
    sees nothing of the one before. */
-static void free_slot(lw_requests *requests, lw_slot *slot, uint64_t number)
+LW_HOT static void free_slot(lw_requests *requests, lw_slot *slot, uint64_t number)
 {
     if (!atomic_compare_exchange_strong(&slot->number, &number, CLEANING))
         return;
@@ -83,7 +84,7 @@ void lw_requests_limit(lw_requests *requests, uint32_t slots)
     atomic_store(&requests->limit, slots == 0 ? 1 : slots < LW_REQUEST_SLOTS ? slots : LW_REQUEST_SLOTS);
 }
 
-uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
+LW_HOT uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
 {
     uint64_t number = atomic_fetch_add(&requests->begun, 1) + 1;
     uint32_t limit = atomic_load_explicit(&requests->limit, memory_order_relaxed);
@@ -101,7 +102,7 @@ uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
     return number;
 }
 
-lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
+LW_HOT lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
 {
     if (slot >= LW_REQUEST_SLOTS ||
         atomic_load_explicit(&requests->slots[slot].number, memory_order_acquire) != number)
@@ -114,13 +115,13 @@ void lw_slot_name(lw_slot *slot, uint32_t endpoint)
     atomic_store(&slot->endpoint, endpoint);
 }
 
-bool lw_slot_asks_name(const lw_slot *slot)
+LW_HOT bool lw_slot_asks_name(const lw_slot *slot)
 {
     return atomic_load_explicit(&slot->marked, memory_order_relaxed) &&
            atomic_load_explicit(&slot->endpoint, memory_order_relaxed) == LW_NO_ENDPOINT;
 }
 
-uint64_t lw_slot_child_ns(const lw_slot *slot)
+LW_HOT uint64_t lw_slot_child_ns(const lw_slot *slot)
 {
     return atomic_load(&slot->child_ns);
 }
@@ -132,7 +133,7 @@ bool lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings)
     return atomic_load(&slot->longest_ns) != 0;
 }
 
-void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot)
+LW_HOT void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot)
 {
     lw_slot *taken = lw_request_slot(requests, number, slot);
     if (taken == NULL)

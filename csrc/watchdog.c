@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "hot.h"
 #include "loopwatch.h"
 #include "os/event.h"
 #include "os/thread.h"
@@ -522,7 +523,7 @@ uintptr_t lw_loop_attached(unsigned depth)
     return watched == NULL ? 0 : watched->loop;
 }
 
-lw_loop_marks *lw_loop_marks_here(void)
+LW_HOT lw_loop_marks *lw_loop_marks_here(void)
 {
     lw_poll_target *target = lw_poll_current();
     return target == NULL ? NULL : target->marks;

@@ -3,14 +3,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-typedef struct steps {
-    PyObject_HEAD PyObject *function, *arguments; /* owned; NULL once called */
-    PyObject *inner;                              /* owned: what is iterated; NULL before the first step */
-    PyObject *whose;                              /* owned */
-    const lw_step_hooks *hooks;
-} steps;
-
-static PyTypeObject steps_type;
+#include "../hot.h"
+#include "request.h"
 
 /* As `await` says it. */
 #if PY_VERSION_HEX >= 0x030E0000
@@ -30,52 +24,71 @@ static bool is_generator_coroutine(PyObject *object)
     return marked;
 }
 
-/* What `await` would iterate. New reference. */
+/* What `await` would iterate, for other than coroutines. New reference. */
 static PyObject *iterator_of(PyObject *awaitable)
 {
-    PyAsyncMethods *methods = Py_TYPE(awaitable)->tp_as_async;
-    if (PyCoro_CheckExact(awaitable) || is_generator_coroutine(awaitable))
+    const PyAsyncMethods *slots = Py_TYPE(awaitable)->tp_as_async;
+    if (is_generator_coroutine(awaitable))
         return Py_NewRef(awaitable);
-    if (methods != NULL && methods->am_await != NULL)
-        return methods->am_await(awaitable);
+    if (slots != NULL && slots->am_await != NULL)
+        return slots->am_await(awaitable);
     PyErr_Format(PyExc_TypeError, not_awaitable, Py_TYPE(awaitable)->tp_name);
     return NULL;
 }
 
-/* Make the call, once. False with an exception set. */
-static bool begin(steps *driver)
+static void forget_call(lw_request *request)
 {
-    if (driver->inner != NULL)
-        return true;
-    if (driver->function == NULL) {
+    Py_CLEAR(request->function);
+    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
+        Py_CLEAR(request->arguments[i]);
+}
+
+/* Make the call, once. False with an exception set. */
+LW_HOT static bool begin(lw_request *request)
+{
+    if (request->function == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "cannot reuse already awaited coroutine");
         return false;
     }
-    PyObject *function = driver->function, *arguments = driver->arguments;
-    driver->function = driver->arguments = NULL;
-    PyObject *awaitable = PyObject_Call(function, arguments, NULL);
+    /* Taken out of it first: what is called may close it. */
+    PyObject *function = request->function, *arguments[LW_REQUEST_ARGUMENTS];
+    size_t count = 0;
+    request->function = NULL;
+    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++) {
+        arguments[i] = request->arguments[i];
+        request->arguments[i] = NULL;
+        count += arguments[i] != NULL;
+    }
+    PyObject *awaitable = PyObject_Vectorcall(function, arguments, count, NULL);
     Py_DECREF(function);
-    Py_DECREF(arguments);
+    for (size_t i = 0; i < count; i++)
+        Py_DECREF(arguments[i]);
     if (awaitable == NULL)
         return false;
-    driver->inner = iterator_of(awaitable);
+    if (PyCoro_CheckExact(awaitable)) {
+        request->inner = awaitable;
+        return true;
+    }
+    request->inner = iterator_of(awaitable);
     Py_DECREF(awaitable);
-    return driver->inner != NULL;
+    return request->inner != NULL;
 }
 
-static PySendResult steps_send_value(PyObject *self, PyObject *value, PyObject **result)
+LW_HOT PySendResult lw_steps_send_value(PyObject *self, PyObject *value, PyObject **result)
 {
-    steps *driver = (steps *)self;
+    lw_request *request = (lw_request *)self;
     PySendResult outcome = PYGEN_ERROR;
     *result = NULL;
-    if (driver->function != NULL)
-        driver->hooks->begun(driver->whose);
-    driver->hooks->resumed(driver->whose);
-    if (begin(driver))
-        outcome = PyIter_Send(driver->inner, value, result);
-    driver->hooks->suspended(driver->whose);
+    if (request->function != NULL)
+        lw_request_enter(request);
+    if (request->timed)
+        lw_request_step_begins(request);
+    if (request->inner != NULL || begin(request))
+        outcome = PyIter_Send(request->inner, value, result);
+    if (request->timed)
+        lw_request_step_ends(request);
     if (outcome != PYGEN_NEXT)
-        driver->hooks->over(driver->whose);
+        lw_request_over(request);
     return outcome;
 }
 
@@ -93,10 +106,10 @@ static void raise_stop(PyObject *value)
     }
 }
 
-static PyObject *steps_send(PyObject *self, PyObject *value)
+PyObject *lw_steps_send(PyObject *self, PyObject *value)
 {
     PyObject *result = NULL;
-    PySendResult outcome = steps_send_value(self, value, &result);
+    PySendResult outcome = lw_steps_send_value(self, value, &result);
     if (outcome == PYGEN_NEXT)
         return result;
     if (outcome == PYGEN_RETURN) {
@@ -106,11 +119,10 @@ static PyObject *steps_send(PyObject *self, PyObject *value)
     return NULL;
 }
 
-/* As `await` calls it before 3.13. A NULL without an exception is the end with None, and spares making one. */
-static PyObject *steps_next(PyObject *self)
+LW_HOT PyObject *lw_steps_next(PyObject *self)
 {
     PyObject *result = NULL;
-    PySendResult outcome = steps_send_value(self, Py_None, &result);
+    PySendResult outcome = lw_steps_send_value(self, Py_None, &result);
     if (outcome != PYGEN_RETURN)
         return result;
     if (result != Py_None)
@@ -129,146 +141,60 @@ static void raise_thrown(PyObject *const *arguments, Py_ssize_t count)
 }
 
 /* A method of the inner one, NULL without an exception when it has none. */
-static PyObject *inner_method(steps *driver, const char *name)
+static PyObject *inner_method(const lw_request *request, const char *name)
 {
-    if (driver->inner == NULL)
+    if (request->inner == NULL)
         return NULL;
-    PyObject *method = PyObject_GetAttrString(driver->inner, name);
+    PyObject *method = PyObject_GetAttrString(request->inner, name);
     if (method == NULL && PyErr_ExceptionMatches(PyExc_AttributeError))
         PyErr_Clear();
     return method;
 }
 
-static PyObject *call_timed(steps *driver, PyObject *method, PyObject *const *arguments, Py_ssize_t count)
+static PyObject *call_timed(lw_request *request, PyObject *method, PyObject *const *arguments,
+                            Py_ssize_t count)
 {
-    driver->hooks->resumed(driver->whose);
+    if (request->timed)
+        lw_request_step_begins(request);
     PyObject *result = PyObject_Vectorcall(method, arguments, (size_t)count, NULL);
-    driver->hooks->suspended(driver->whose);
+    if (request->timed)
+        lw_request_step_ends(request);
     Py_DECREF(method);
     return result;
 }
 
 /* Nothing more will come: it is as good as run to its end. */
-static void finish(steps *driver)
+static void finish(lw_request *request)
 {
-    Py_CLEAR(driver->function);
-    Py_CLEAR(driver->arguments);
-    driver->hooks->over(driver->whose);
+    forget_call(request);
+    lw_request_over(request);
 }
 
-static PyObject *steps_throw(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
+PyObject *lw_steps_throw(PyObject *self, PyObject *const *arguments, Py_ssize_t count)
 {
-    steps *driver = (steps *)self;
+    lw_request *request = (lw_request *)self;
     if (count < 1 || count > 3) {
         PyErr_Format(PyExc_TypeError, "throw expected 1 to 3 arguments, got %zd", count);
         return NULL;
     }
-    PyObject *result = NULL, *method = inner_method(driver, "throw");
+    PyObject *result = NULL, *method = inner_method(request, "throw");
     if (method != NULL)
-        result = call_timed(driver, method, arguments, count);
+        result = call_timed(request, method, arguments, count);
     else if (!PyErr_Occurred())
         raise_thrown(arguments, count);
     if (result == NULL)
-        finish(driver);
+        finish(request);
     return result;
 }
 
-static PyObject *steps_close(PyObject *self, PyObject *Py_UNUSED(none))
+PyObject *lw_steps_close(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    steps *driver = (steps *)self;
-    PyObject *result = NULL, *method = inner_method(driver, "close");
+    lw_request *request = (lw_request *)self;
+    PyObject *result = NULL, *method = inner_method(request, "close");
     if (method != NULL)
-        result = call_timed(driver, method, NULL, 0);
+        result = call_timed(request, method, NULL, 0);
     else if (!PyErr_Occurred())
         result = Py_NewRef(Py_None);
-    finish(driver);
+    finish(request);
     return result;
-}
-
-static PyObject *steps_self(PyObject *self)
-{
-    return Py_NewRef(self);
-}
-
-static PyObject *inner_attribute(PyObject *self, void *name)
-{
-    steps *driver = (steps *)self;
-    return driver->inner == NULL ? Py_NewRef(Py_None) : PyObject_GetAttrString(driver->inner, name);
-}
-
-static int steps_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    steps *driver = (steps *)self;
-    Py_VISIT(driver->function);
-    Py_VISIT(driver->arguments);
-    Py_VISIT(driver->inner);
-    Py_VISIT(driver->whose);
-    return 0;
-}
-
-static int steps_clear(PyObject *self)
-{
-    steps *driver = (steps *)self;
-    Py_CLEAR(driver->function);
-    Py_CLEAR(driver->arguments);
-    Py_CLEAR(driver->inner);
-    Py_CLEAR(driver->whose);
-    return 0;
-}
-
-static void steps_dealloc(PyObject *self)
-{
-    PyObject_GC_UnTrack(self);
-    steps_clear(self);
-    Py_TYPE(self)->tp_free(self);
-}
-
-static PyMethodDef steps_methods[] = {
-    {"send", steps_send, METH_O, "send(value) -> the next value, as the coroutine's own"},
-    {"throw", (PyCFunction)(void (*)(void))steps_throw, METH_FASTCALL, "throw(exception) likewise"},
-    {"close", steps_close, METH_NOARGS, "close() likewise"},
-    {NULL, NULL, 0, NULL},
-};
-
-static PyGetSetDef steps_attributes[] = {
-    {"cr_await", inner_attribute, NULL, NULL, "cr_await"},
-    {"cr_frame", inner_attribute, NULL, NULL, "cr_frame"},
-    {"cr_running", inner_attribute, NULL, NULL, "cr_running"},
-    {"cr_code", inner_attribute, NULL, NULL, "cr_code"},
-    {"cr_origin", inner_attribute, NULL, NULL, "cr_origin"},
-    {"__name__", inner_attribute, NULL, NULL, "__name__"},
-    {"__qualname__", inner_attribute, NULL, NULL, "__qualname__"},
-    {NULL, NULL, NULL, NULL, NULL},
-};
-
-static PyAsyncMethods steps_async = {.am_await = steps_self, .am_send = steps_send_value};
-
-static PyTypeObject steps_type = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "loopwatch._core.Steps",
-    .tp_basicsize = sizeof(steps),
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
-    .tp_as_async = &steps_async,
-    .tp_iter = steps_self,
-    .tp_iternext = steps_next,
-    .tp_methods = steps_methods,
-    .tp_getset = steps_attributes,
-    .tp_traverse = steps_traverse,
-    .tp_clear = steps_clear,
-    .tp_dealloc = steps_dealloc,
-};
-
-PyObject *lw_steps_new(PyObject *function, PyObject *arguments, PyObject *whose, const lw_step_hooks *hooks)
-{
-    if (PyType_Ready(&steps_type) < 0)
-        return NULL;
-    steps *driver = PyObject_GC_New(steps, &steps_type);
-    if (driver == NULL)
-        return NULL;
-    driver->function = Py_NewRef(function);
-    driver->arguments = Py_NewRef(arguments);
-    driver->inner = NULL;
-    driver->whose = Py_NewRef(whose);
-    driver->hooks = hooks;
-    PyObject_GC_Track(driver);
-    return (PyObject *)driver;
 }

@@ -1,6 +1,8 @@
 #define _GNU_SOURCE
 #include "clock.h"
 
+#include "../hot.h"
+
 #include <errno.h>
 #include <time.h>
 
@@ -13,7 +15,7 @@ static uint64_t read_clock(clockid_t clock)
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
-uint64_t lw_clock_now(void)
+LW_HOT uint64_t lw_clock_now(void)
 {
     return read_clock(CLOCK_MONOTONIC);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 
+#include "../hot.h"
 #include "../poll.h"
 #include "import_slot.h"
 
@@ -41,15 +42,15 @@ static int poll_ends(lw_loop_marks *marks, int result)
     return result;
 }
 
-static int hooked_wait(int descriptor, struct epoll_event *events, int most, int timeout)
+LW_HOT static int hooked_wait(int descriptor, struct epoll_event *events, int most, int timeout)
 {
     lw_loop_marks *marks = poll_begins(descriptor, timeout);
     int result = original_wait(descriptor, events, most, timeout);
     return marks == NULL ? result : poll_ends(marks, result);
 }
 
-static int hooked_pwait(int descriptor, struct epoll_event *events, int most, int timeout,
-                        const sigset_t *mask)
+LW_HOT static int hooked_pwait(int descriptor, struct epoll_event *events, int most, int timeout,
+                               const sigset_t *mask)
 {
     lw_loop_marks *marks = poll_begins(descriptor, timeout);
     int result = original_pwait(descriptor, events, most, timeout, mask);

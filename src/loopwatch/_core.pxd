@@ -1,5 +1,6 @@
 """What the binding sees of csrc: it mirrors csrc/loopwatch.h and csrc/cpython/{poll_select,walk}.h."""
 
+from cpython.object cimport PyObject, PyTypeObject
 from libc.stdint cimport uint32_t, uint64_t, uintptr_t
 
 
@@ -181,31 +182,36 @@ cdef extern from "cpython/running_loop.h":
 
 
 cdef extern from "cpython/context.h":
-    ctypedef struct PyTypeObject:
-        pass
-
     int lw_context_learn(object few, object many, object variable, PyTypeObject *request, size_t offset) except -1
     long long lw_context_here() except -1
-
-
-cdef extern from "cpython/context_watch.h":
-    int lw_context_watch(void (*switched)(void *context) noexcept) except -1
-    void *lw_context_current()
-    void lw_context_set_current(void *object)
 
 
 cdef extern from "cpython/code_watch.h":
     int lw_code_watch()
 
 
-cdef extern from "cpython/steps.h":
-    ctypedef struct lw_step_hooks:
-        void (*begun)(object whose) noexcept
-        void (*resumed)(object whose) noexcept
-        void (*suspended)(object whose) noexcept
-        void (*over)(object whose) noexcept
+cdef extern from "cpython/request.h":
+    enum:
+        LW_REQUEST_ARGUMENTS
 
-    object lw_steps_new(object function, object arguments, object whose, const lw_step_hooks *hooks)
+    # Request itself: objects of this type and no other
+    ctypedef struct lw_request:
+        lw_request_clock clock
+
+    PyTypeObject lw_request_type
+    int lw_request_prepare() except -1
+    object lw_request_variable()
+    lw_requests *lw_request_table() except NULL
+    void lw_request_serve(lw_request *request, PyObject *function, PyObject **arguments, size_t count)
+    bint lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clearings)
+
+
+cdef extern from "cpython/tracking.h":
+    const char *LW_REQUEST_KEY
+    const char *LW_HEADERS_KEY
+    PyTypeObject lw_tracking_type
+    int lw_tracking_prepare() except -1
+    void lw_tracking_tell(object function)
 
 
 cdef extern from "cpython/walk.h":

@@ -4,7 +4,6 @@ What runs inside `_loop_changed` executes no bytecode, in no loop's class either
 run there, and its exception would skip the loop's own clean-up.
 """
 
-cimport cython
 import _thread
 import contextvars
 import itertools
@@ -15,7 +14,6 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport errno
-from libc.stdio cimport snprintf
 from libc.stdlib cimport free, malloc
 
 
@@ -23,17 +21,7 @@ cdef extern from "Python.h":
     ctypedef struct PyThreadState:
         uint64_t context_ver
 
-    ctypedef struct PyObject:
-        pass
-
     PyThreadState *PyThreadState_Get()
-    int PyContextVar_Get(object variable, PyObject *default, PyObject **value) except? -1
-    object PyContextVar_Set(object variable, object value)
-    int PyContextVar_Reset(object variable, object token) except -1
-    void PyErr_Clear()
-    void PyErr_Fetch(PyObject **kind, PyObject **value, PyObject **traceback)
-    void PyErr_Restore(PyObject *kind, PyObject *value, PyObject *traceback)
-    void Py_DECREF(object)
 
 
 cdef extern from *:
@@ -124,7 +112,7 @@ cdef int _start() except -1:
     options.parts = _options["parts"]
     options.stacks = _options["stacks"]
     options.stack_depth = _options["stack_depth"]
-    options.requests = _table()
+    options.requests = lw_request_table()
     lw_requests_limit(options.requests, _options["requests"])
     options.sample = _options["sample"]
     options.causes = _options["causes"]

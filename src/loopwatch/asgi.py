@@ -95,7 +95,7 @@ def _name_of(scope: Scope, over: bool) -> str | None:
 
 def _where(request: _core.Request) -> bytes:
     """The line that blocked it longest, as `desc` of Server-Timing."""
-    location = location_of(request.frames())
+    location = location_of(_core.frames(request))
     if not location:
         return b""
     # Windows alone would need the escapes.

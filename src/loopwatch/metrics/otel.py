@@ -69,7 +69,7 @@ class Instrumentation:
         if blocked < self._least_ns:
             return
         attributes: dict[str, str | int | float] = {"loopwatch.blocking_ms": blocked / 1e6}
-        place = place_of(request.frames())
+        place = place_of(_core.frames(request))
         if place is not None:
             file, function, line = place
             attributes |= {"code.file.path": file, "code.function.name": function, "code.line.number": line}

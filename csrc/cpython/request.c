@@ -1,0 +1,355 @@
+#include "request.h"
+
+#include "../hot.h"
+#include "../loopwatch.h"
+#include "../os/clock.h"
+#include "../os/thread.h"
+#include "context_watch.h"
+#include "steps.h"
+
+static PyObject *variable;
+static lw_requests *table;  /* lives as long as the process */
+static bool inherited;      /* from the process that forked this one */
+static bool asked_to_watch; /* contexts; from the first request on, since it costs every callback a little */
+static bool watches;        /* from 3.14 on: whoever runs in its context works for a request */
+
+/* ---- its place in the table ---- */
+
+static void inherit(void)
+{
+    inherited = true;
+}
+
+lw_requests *lw_request_table(void)
+{
+    if (table == NULL || inherited) {
+        if (lw_requests_create(&table) != LW_OK) {
+            PyErr_NoMemory();
+            return NULL;
+        }
+        inherited = false;
+    }
+    return table;
+}
+
+static inline lw_slot *slot_of(const lw_request *request)
+{
+    return lw_request_slot(request->table, request->clock.number, request->clock.slot);
+}
+
+LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
+{
+    lw_requests *requests = lw_request_table();
+    lw_request *request = requests == NULL ? NULL : PyObject_GC_New(lw_request, &lw_request_type);
+    if (request == NULL)
+        return NULL;
+    request->clock = (lw_request_clock){0};
+    request->table = requests;
+    request->subject = Py_XNewRef(subject);
+    request->name_of = Py_XNewRef(name_of);
+    request->token = request->function = request->inner = NULL;
+    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
+        request->arguments[i] = NULL;
+    request->timed = true;
+    request->clock.number = lw_request_begin(requests, &request->clock.slot);
+    lw_loop_marks *marks = lw_loop_marks_here();
+    if (marks != NULL) {
+        if (!lw_loop_phase_begun(marks, LW_PHASE_SERVING))
+            lw_loop_enter_phase(marks, LW_PHASE_SERVING, lw_clock_now());
+        lw_loop_request_begun(marks, request->clock.slot != LW_NO_SLOT);
+    }
+    PyObject_GC_Track(request);
+    return request;
+}
+
+/* ---- its name ---- */
+
+static void take_name(lw_request *request, PyObject *name)
+{
+    PyObject *bytes = PyUnicode_AsEncodedString(name, "utf-8", "replace");
+    if (bytes == NULL)
+        return;
+    uint32_t endpoint =
+        lw_endpoint(request->table, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
+    Py_DECREF(bytes);
+    lw_slot *slot = slot_of(request);
+    request->clock.endpoint = endpoint;
+    if (slot != NULL)
+        lw_slot_name(slot, endpoint);
+}
+
+/* Other people's code may be at fault: then it has none. Leaves the exception that is under way. */
+static void find_name(lw_request *request, bool over)
+{
+    PyObject *kind, *value, *traceback;
+    if (request->name_of == NULL)
+        return;
+    PyErr_Fetch(&kind, &value, &traceback);
+    PyObject *subject = request->subject == NULL ? Py_None : request->subject;
+    PyObject *name = PyObject_CallFunctionObjArgs(request->name_of, subject, over ? Py_True : Py_False, NULL);
+    if (name != NULL && PyUnicode_Check(name))
+        take_name(request, name);
+    Py_XDECREF(name);
+    PyErr_Clear();
+    PyErr_Restore(kind, value, traceback);
+}
+
+/* Whether it matters what it is called. Without a slot it cannot be marked, so the name is found beforehand. */
+static inline bool asks_name(const lw_request *request, const lw_slot *slot)
+{
+    return slot == NULL ? request->clock.endpoint == LW_NO_ENDPOINT : lw_slot_asks_name(slot);
+}
+
+/* ---- its time ---- */
+
+LW_HOT void lw_request_step_begins(lw_request *request)
+{
+    const lw_slot *slot = slot_of(request);
+    if (asks_name(request, slot))
+        find_name(request, false);
+    lw_request_resumed(&request->clock, lw_loop_marks_here(), slot, lw_clock_now());
+}
+
+LW_HOT void lw_request_step_ends(lw_request *request)
+{
+    lw_request_suspended(&request->clock, lw_loop_marks_here(), lw_clock_now());
+}
+
+/* This thread works for that request from now on, NULL: for none. */
+LW_HOT static void switch_to(lw_request *following)
+{
+    lw_request *before = lw_context_current();
+    if (before == following)
+        return;
+    if (before != NULL)
+        lw_request_step_ends(before);
+    lw_context_set_current(following);
+    if (following != NULL)
+        lw_request_step_begins(following);
+}
+
+/* What the current context carries. A new reference, NULL: nothing of ours. */
+LW_HOT static lw_request *carried(void)
+{
+    PyObject *value = NULL;
+    if (PyContextVar_Get(variable, NULL, &value) < 0)
+        PyErr_Clear();
+    if (value != NULL && !Py_IS_TYPE(value, &lw_request_type))
+        Py_CLEAR(value);
+    return (lw_request *)value;
+}
+
+/* Only what runs on a watched loop is timed: a thread that inherits the context does not hold it. */
+LW_HOT static void context_switched(void *context)
+{
+    bool on_loop = lw_loop_marks_here() != NULL;
+    if (!on_loop && lw_context_current() == NULL)
+        return;
+    lw_request *following = context != NULL && on_loop ? carried() : NULL;
+    switch_to(following);
+    Py_XDECREF(following);
+}
+
+LW_HOT void lw_request_enter(lw_request *request)
+{
+    request->token = PyContextVar_Set(variable, (PyObject *)request);
+    if (request->token == NULL)
+        PyErr_Clear();
+    else if (watches && lw_loop_marks_here() != NULL)
+        switch_to(request);
+}
+
+LW_HOT static void leave(lw_request *request)
+{
+    PyObject *token = request->token;
+    if (token == NULL)
+        return;
+    request->token = NULL;
+    if (PyContextVar_Reset(variable, token) < 0)
+        PyErr_Clear(); /* another context, which ends by itself */
+    Py_DECREF(token);
+    if (watches) { /* also where the watch has ended meanwhile: what was begun is taken back */
+        lw_request *around = lw_loop_marks_here() != NULL ? carried() : NULL;
+        switch_to(around);
+        Py_XDECREF(around);
+    }
+}
+
+uint64_t lw_request_blocking(const lw_request *request)
+{
+    const lw_slot *slot = slot_of(request);
+    uint64_t own = lw_request_own(&request->clock, lw_clock_now());
+    return slot == NULL || watches ? own : own + lw_slot_child_ns(slot);
+}
+
+bool lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clearings)
+{
+    const lw_slot *slot = slot_of(request);
+    return slot != NULL && lw_slot_stack(slot, stack, clearings);
+}
+
+/* ---- its beginning and its end ---- */
+
+LW_HOT void lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments,
+                             size_t count)
+{
+    if (!asked_to_watch) {
+        asked_to_watch = true;
+        watches = lw_context_watch(context_switched) == 0;
+        PyErr_Clear();
+    }
+    request->timed = !watches || lw_loop_marks_here() == NULL;
+    request->function = Py_NewRef(function);
+    for (size_t i = 0; i < count; i++)
+        request->arguments[i] = Py_NewRef(arguments[i]);
+}
+
+/* Its slot is free for another. */
+LW_HOT static void end(lw_request *request)
+{
+    if (asks_name(request, slot_of(request)))
+        find_name(request, true);
+    Py_CLEAR(request->subject);
+    Py_CLEAR(request->name_of);
+    lw_request_end(request->table, request->clock.number, request->clock.slot);
+}
+
+LW_HOT void lw_request_over(lw_request *request)
+{
+    PyObject *kind = NULL, *value, *traceback;
+    if (PyErr_Occurred() != NULL)
+        PyErr_Fetch(&kind, &value, &traceback);
+    leave(request);
+    end(request);
+    if (kind != NULL)
+        PyErr_Restore(kind, value, traceback);
+}
+
+LW_HOT static int clear_request(PyObject *self)
+{
+    lw_request *request = (lw_request *)self;
+    Py_CLEAR(request->subject);
+    Py_CLEAR(request->name_of);
+    Py_CLEAR(request->token);
+    Py_CLEAR(request->function);
+    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
+        Py_CLEAR(request->arguments[i]);
+    Py_CLEAR(request->inner);
+    return 0;
+}
+
+LW_HOT static void dealloc(PyObject *self)
+{
+    const lw_request *request = (lw_request *)self;
+    PyObject_GC_UnTrack(self);
+    lw_request_end(request->table, request->clock.number, request->clock.slot);
+    clear_request(self);
+    PyObject_GC_Del(self);
+}
+
+static int traverse(PyObject *self, visitproc visit, void *arg)
+{
+    lw_request *request = (lw_request *)self;
+    Py_VISIT(request->subject);
+    Py_VISIT(request->name_of);
+    Py_VISIT(request->token);
+    Py_VISIT(request->function);
+    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
+        Py_VISIT(request->arguments[i]);
+    Py_VISIT(request->inner);
+    return 0;
+}
+
+/* ---- the type ---- */
+
+static PyObject *new_of_python(PyTypeObject *Py_UNUSED(type), PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"subject", "name_of", NULL};
+    PyObject *subject = NULL, *name_of = NULL;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|OO:Request", names, &subject, &name_of))
+        return NULL;
+    return (PyObject *)lw_request_new(subject, name_of == Py_None ? NULL : name_of);
+}
+
+static PyObject *number(PyObject *self, void *Py_UNUSED(unused))
+{
+    return PyLong_FromUnsignedLongLong(((lw_request *)self)->clock.number);
+}
+
+static PyObject *blocking_ns(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyLong_FromUnsignedLongLong(lw_request_blocking((lw_request *)self));
+}
+
+static PyObject *delay_ns(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    return PyLong_FromUnsignedLongLong(((lw_request *)self)->clock.delay_ns);
+}
+
+static PyObject *end_for_python(PyObject *self, PyObject *Py_UNUSED(none))
+{
+    end((lw_request *)self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *inner_attribute(PyObject *self, void *name)
+{
+    const lw_request *request = (lw_request *)self;
+    return request->inner == NULL ? Py_NewRef(Py_None) : PyObject_GetAttrString(request->inner, name);
+}
+
+static PyMethodDef methods[] = {
+    {"blocking_ns", blocking_ns, METH_NOARGS,
+     "How long its own code, child tasks included, has held the loop so far."},
+    {"delay_ns", delay_ns, METH_NOARGS, "How long, at most, stalls of others have kept it waiting so far."},
+    {"end", end_for_python, METH_NOARGS, "It is over: its place in the table is free for another."},
+    {"send", lw_steps_send, METH_O, "send(value) -> the next value, as the coroutine's own"},
+    {"throw", (PyCFunction)(void (*)(void))lw_steps_throw, METH_FASTCALL, "throw(exception) likewise"},
+    {"close", lw_steps_close, METH_NOARGS, "close() likewise"},
+    {NULL, NULL, 0, NULL},
+};
+
+/* Whoever looks at it in a traceback or a call graph sees the inner coroutine. */
+static PyGetSetDef attributes[] = {
+    {"number", number, NULL, "Unique in this process, from 1.", NULL},
+    {"cr_await", inner_attribute, NULL, NULL, "cr_await"},
+    {"cr_frame", inner_attribute, NULL, NULL, "cr_frame"},
+    {"cr_running", inner_attribute, NULL, NULL, "cr_running"},
+    {"cr_code", inner_attribute, NULL, NULL, "cr_code"},
+    {"cr_origin", inner_attribute, NULL, NULL, "cr_origin"},
+    {"__name__", inner_attribute, NULL, NULL, "__name__"},
+    {"__qualname__", inner_attribute, NULL, NULL, "__qualname__"},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyAsyncMethods awaiting = {.am_await = PyObject_SelfIter, .am_send = lw_steps_send_value};
+
+PyTypeObject lw_request_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "loopwatch._core.Request",
+    .tp_doc = "Request(subject=None, name_of=None): one request in flight, on the thread that serves it.",
+    .tp_basicsize = sizeof(lw_request),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .tp_as_async = &awaiting,
+    .tp_iter = PyObject_SelfIter,
+    .tp_iternext = lw_steps_next,
+    .tp_methods = methods,
+    .tp_getset = attributes,
+    .tp_new = new_of_python,
+    .tp_traverse = traverse,
+    .tp_clear = clear_request,
+    .tp_dealloc = dealloc,
+};
+
+PyObject *lw_request_variable(void)
+{
+    return Py_NewRef(variable);
+}
+
+int lw_request_prepare(void)
+{
+    variable = PyContextVar_New("loopwatch.request", NULL);
+    if (variable == NULL || PyType_Ready(&lw_request_type) < 0)
+        return -1;
+    lw_thread_at_fork(inherit);
+    return 0;
+}

@@ -1,0 +1,64 @@
+/* One request being served, as Python sees it: what its context carries, and what whoever serves it awaits.
+
+   Its context, and all that inherit it, carry it as the value of a ContextVar, so that the watchdog finds whom a thread
+   works for (context_request.h). Awaited, it calls a function and drives what that gives (steps.c), tells when each step
+   begins and ends, and gives its slot back when all is over. All of it on the thread that serves it, with the GIL. */
+#ifndef LW_CPYTHON_REQUEST_H
+#define LW_CPYTHON_REQUEST_H
+
+#include <Python.h>
+
+#include <stdbool.h>
+
+#include "../request_clock.h"
+#include "../requests.h"
+
+enum { LW_REQUEST_ARGUMENTS = 3 };
+
+typedef struct lw_request {
+    PyObject_HEAD lw_request_clock clock; /* read by the watchdog */
+    lw_requests *table;
+    PyObject *subject, *name_of;                          /* owned; NULL when it is over */
+    PyObject *token;                                      /* owned: of the context that it was entered in */
+    PyObject *function, *arguments[LW_REQUEST_ARGUMENTS]; /* owned; NULL once called */
+    PyObject *inner; /* owned: what it iterates; NULL before the first step */
+    bool timed;      /* its steps are its time; else the context watcher tells */
+} lw_request;
+
+extern PyTypeObject lw_request_type;
+
+/* Make the types ready. -1 with an exception. */
+int lw_request_prepare(void);
+
+/* The ContextVar. New reference. */
+PyObject *lw_request_variable(void);
+
+/* The table of this process; a forked child gets its own. NULL with MemoryError. */
+lw_requests *lw_request_table(void);
+
+/* A new one that begins now. `name_of(subject, over)` says what it is called, as `GET /items/{id}`, or gives None while
+   that is not known; `over` when it has ended. It is asked only when a stall refers to the request, which is rare: then
+   at its next step, and at its end. NULL with MemoryError. */
+lw_request *lw_request_new(PyObject *subject, PyObject *name_of);
+
+/* Have it call function(*arguments), at most LW_REQUEST_ARGUMENTS, when it is first awaited: that has to give a coroutine
+   or something else that `await` takes. Once. */
+void lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count);
+
+/* Its code runs, or waits, from now on. */
+void lw_request_step_begins(lw_request *request);
+void lw_request_step_ends(lw_request *request);
+
+/* From now on this context works for it. Without memory it does not. */
+void lw_request_enter(lw_request *request);
+/* All is over, maybe with an exception set, which stays: undo that where this still is the same context, and give its
+   slot back. Again: no effect. */
+void lw_request_over(lw_request *request);
+
+/* How long its own code, child tasks included, has held the loop so far. */
+uint64_t lw_request_blocking(const lw_request *request);
+
+/* The stack of its longest stall so far. False: none was seen. */
+bool lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clearings);
+
+#endif

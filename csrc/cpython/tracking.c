@@ -1,0 +1,247 @@
+#include "tracking.h"
+
+#include <stdbool.h>
+
+#include "../hot.h"
+#include "request.h"
+#include "telling.h"
+#include "words.h"
+
+typedef struct tracking {
+    PyObject_HEAD vectorcallfunc call;
+    PyObject *app, *other, *name_of;      /* owned */
+    PyObject *headers, *where, *excluded; /* owned, NULL for None */
+} tracking;
+
+static PyObject *told_of_responses; /* owned, NULL: nobody */
+
+static struct {
+    PyObject *type, *path, *http, *websocket, *request, *headers;
+} words;
+
+void lw_tracking_tell(PyObject *function)
+{
+    Py_XSETREF(told_of_responses, function == Py_None ? NULL : Py_NewRef(function));
+}
+
+/* What a scope has under a key: a new reference. NULL without an exception when there is nothing. */
+LW_HOT static PyObject *look_up(PyObject *scope, PyObject *key)
+{
+    if (PyDict_CheckExact(scope))
+        return Py_XNewRef(PyDict_GetItemWithError(scope, key));
+    PyObject *value = PyObject_GetItem(scope, key);
+    if (value == NULL && PyErr_ExceptionMatches(PyExc_KeyError))
+        PyErr_Clear();
+    return value;
+}
+
+/* 1: this path is left alone; -1 with an exception. */
+static int is_excluded(const tracking *self, PyObject *scope)
+{
+    if (self->excluded == NULL)
+        return 0;
+    PyObject *path = look_up(scope, words.path);
+    if (path == NULL && PyErr_Occurred())
+        return -1;
+    if (path == NULL)
+        path = PyUnicode_FromString("");
+    PyObject *found = path == NULL ? NULL : PyObject_CallOneArg(self->excluded, path);
+    Py_XDECREF(path);
+    int excluded = found == NULL ? -1 : PyObject_IsTrue(found);
+    Py_XDECREF(found);
+    return excluded;
+}
+
+/* Whether its response is to say its times, which then is noted in the scope. -1 with an exception. */
+LW_HOT static int takes_headers(const tracking *self, PyObject *scope, bool http)
+{
+    if (self->headers == NULL || !http)
+        return 0;
+    PyObject *there = look_up(scope, words.headers);
+    if (there != NULL || PyErr_Occurred()) {
+        Py_XDECREF(there);
+        return there == NULL ? -1 : 0;
+    }
+    return PyObject_SetItem(scope, words.headers, Py_True) < 0 ? -1 : 1;
+}
+
+/* The request of a scope that has none yet. */
+LW_HOT static PyObject *serve(const tracking *self, PyObject *const *arguments, bool headers)
+{
+    lw_request *request = lw_request_new(arguments[0], self->name_of);
+    if (request == NULL)
+        return NULL;
+    PyObject *send = NULL, *told = told_of_responses;
+    if (PyObject_SetItem(arguments[0], words.request, (PyObject *)request) < 0)
+        goto failed;
+    if (headers || told != NULL) {
+        send = lw_telling_new(arguments[2], request, told, headers ? self->headers : NULL, self->where);
+        if (send == NULL)
+            goto failed;
+    }
+    PyObject *passed[] = {arguments[0], arguments[1], send == NULL ? arguments[2] : send};
+    lw_request_serve(request, self->app, passed, 3);
+    Py_XDECREF(send);
+    return (PyObject *)request;
+failed:
+    Py_DECREF(request);
+    return NULL;
+}
+
+/* A scope that has its request already. */
+static PyObject *pass_on(const tracking *self, PyObject *const *arguments, PyObject *request, bool headers)
+{
+    if (!headers || !Py_IS_TYPE(request, &lw_request_type))
+        return PyObject_Vectorcall(self->app, arguments, 3, NULL);
+    PyObject *send = lw_telling_new(arguments[2], (lw_request *)request, NULL, self->headers, self->where);
+    if (send == NULL)
+        return NULL;
+    PyObject *passed[] = {arguments[0], arguments[1], send};
+    PyObject *awaitable = PyObject_Vectorcall(self->app, passed, 3, NULL);
+    Py_DECREF(send);
+    return awaitable;
+}
+
+LW_HOT static PyObject *track(const tracking *self, PyObject *const *arguments)
+{
+    PyObject *scope = arguments[0], *kind = look_up(scope, words.type);
+    if (kind == NULL) {
+        if (!PyErr_Occurred())
+            PyErr_SetObject(PyExc_KeyError, words.type);
+        return NULL;
+    }
+    bool http = lw_is_word(kind, words.http), ours = http || lw_is_word(kind, words.websocket);
+    Py_DECREF(kind);
+    if (!ours)
+        return PyObject_Vectorcall(self->other, arguments, 3, NULL);
+    int excluded = is_excluded(self, scope);
+    if (excluded != 0)
+        return excluded < 0 ? NULL : PyObject_Vectorcall(self->app, arguments, 3, NULL);
+    int headers = takes_headers(self, scope, http);
+    if (headers < 0)
+        return NULL;
+    PyObject *known = look_up(scope, words.request);
+    if (known == NULL)
+        return PyErr_Occurred() ? NULL : serve(self, arguments, headers > 0);
+    PyObject *awaitable =
+        known == Py_None ? serve(self, arguments, headers > 0) : pass_on(self, arguments, known, headers > 0);
+    Py_DECREF(known);
+    return awaitable;
+}
+
+LW_HOT static PyObject *call(PyObject *self, PyObject *const *arguments, size_t flags, PyObject *names)
+{
+    static char *const parameters[] = {"scope", "receive", "send"};
+    size_t count = (size_t)PyVectorcall_NARGS(flags);
+    if (count == 3 && names == NULL)
+        return track((tracking *)self, arguments);
+    PyObject *given[3] = {NULL, NULL, NULL};
+    Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
+    bool fits = count + (size_t)named == 3;
+    for (size_t i = 0; fits && i < 3; i++) {
+        if (i < count)
+            given[i] = arguments[i];
+        for (Py_ssize_t n = 0; i >= count && n < named; n++)
+            if (PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(names, n), parameters[i]) == 0)
+                given[i] = arguments[count + (size_t)n];
+        fits = given[i] != NULL;
+    }
+    if (fits)
+        return track((tracking *)self, given);
+    PyErr_SetString(PyExc_TypeError, "an ASGI app is called with scope, receive and send");
+    return NULL;
+}
+
+/* ---- the type ---- */
+
+static PyObject *given_or_null(PyObject *object)
+{
+    return object == Py_None ? NULL : Py_NewRef(object);
+}
+
+static PyObject *new_tracking(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    static char *names[] = {"app", "other", "name_of", "headers", "where", "excluded", NULL};
+    PyObject *app, *other, *name_of, *headers, *where, *excluded;
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OOOOOO:Tracking", names, &app, &other, &name_of,
+                                     &headers, &where, &excluded))
+        return NULL;
+    if (headers != Py_None && (!PyTuple_Check(headers) || PyTuple_GET_SIZE(headers) != LW_TOLD_HEADERS)) {
+        PyErr_SetString(PyExc_TypeError, "headers: a tuple of three names, or None");
+        return NULL;
+    }
+    tracking *self = (tracking *)type->tp_alloc(type, 0);
+    if (self == NULL)
+        return NULL;
+    self->call = call;
+    self->app = Py_NewRef(app);
+    self->other = Py_NewRef(other);
+    self->name_of = Py_NewRef(name_of);
+    self->headers = given_or_null(headers);
+    self->where = given_or_null(where);
+    self->excluded = given_or_null(excluded);
+    return (PyObject *)self;
+}
+
+static int traverse(PyObject *object, visitproc visit, void *arg)
+{
+    tracking *self = (tracking *)object;
+    Py_VISIT(self->app);
+    Py_VISIT(self->other);
+    Py_VISIT(self->name_of);
+    Py_VISIT(self->headers);
+    Py_VISIT(self->where);
+    Py_VISIT(self->excluded);
+    return 0;
+}
+
+static int clear(PyObject *object)
+{
+    tracking *self = (tracking *)object;
+    Py_CLEAR(self->app);
+    Py_CLEAR(self->other);
+    Py_CLEAR(self->name_of);
+    Py_CLEAR(self->headers);
+    Py_CLEAR(self->where);
+    Py_CLEAR(self->excluded);
+    return 0;
+}
+
+static void dealloc(PyObject *object)
+{
+    PyObject_GC_UnTrack(object);
+    clear(object);
+    Py_TYPE(object)->tp_free(object);
+}
+
+PyDoc_STRVAR(
+    doc,
+    "Tracking(app, other, name_of, headers, where, excluded)\n\n"
+    "An ASGI app around another one, each of whose requests and websockets is one of ours. What it gives\n"
+    "can be awaited, and is no coroutine.\n\n"
+    "A scope has its request under `REQUEST`, and under `HEADERS` that a response says its times; so\n"
+    "nothing is done twice. `headers` are the names of those three headers, None: there are none; `where`,\n"
+    "if not None, gives from the request what the last of them says of the place, as bytes. Scopes that\n"
+    "`excluded` (None: nothing is) finds by their path are left alone, those of other kinds are passed to\n"
+    "`other`.");
+
+PyTypeObject lw_tracking_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "loopwatch._core.Tracking",
+    .tp_doc = doc,
+    .tp_basicsize = sizeof(tracking),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_HAVE_VECTORCALL,
+    .tp_vectorcall_offset = offsetof(tracking, call),
+    .tp_call = PyVectorcall_Call,
+    .tp_new = new_tracking,
+    .tp_traverse = traverse,
+    .tp_clear = clear,
+    .tp_dealloc = dealloc,
+};
+
+int lw_tracking_prepare(void)
+{
+    bool known = lw_word(&words.type, "type") && lw_word(&words.path, "path") &&
+                 lw_word(&words.http, "http") && lw_word(&words.websocket, "websocket") &&
+                 lw_word(&words.request, LW_REQUEST_KEY) && lw_word(&words.headers, LW_HEADERS_KEY);
+    return known && PyType_Ready(&lw_tracking_type) == 0 && lw_telling_prepare() == 0 ? 0 : -1;
+}
