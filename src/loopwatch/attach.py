@@ -32,12 +32,14 @@ def begin(order: Mapping[str, Any]) -> Answer:
     folder = order["folder"]
     if not os.access(folder, os.W_OK | os.X_OK):
         return {"problem": "folder"}
+    settings = Settings().with_environment(order["settings"])
     with state.lock:
         recording = _recording()
         if recording is not None:
             return {"problem": "watched", "folder": recording, "attached": _is_attached()}
-        _attached = start_recording(Settings().with_environment(order["settings"]), folder)
-    servers.join_running()
+        _attached = start_recording(settings, folder)
+    if settings.requests > 0:
+        servers.join_running()
     return {"folder": folder, "loop": _core.watched()}
 
 

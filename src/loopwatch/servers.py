@@ -91,11 +91,15 @@ HOOKS: dict[str, Callable[[ModuleType], None]] = {
 """Name of a module: what patches it."""
 
 
+def _left_alone() -> bool:
+    return os.environ.get(REQUESTS_VARIABLE) == "0"
+
+
 def arrived(name: str) -> None:
     """This module has been imported. Never raises."""
     module = sys.modules.get(name)
     hook = HOOKS.get(name)
-    if module is None or hook is None or os.environ.get(REQUESTS_VARIABLE) == "0":
+    if module is None or hook is None or _left_alone():
         return
     with contextlib.suppress(Exception):  # a version that looks different: its requests have no names
         hook(module)
@@ -104,6 +108,8 @@ def arrived(name: str) -> None:
 def join_running() -> None:
     """Patch what is imported already in a process that `loopwatch attach` has joined: of a uvicorn that serves, the
     connections that come from now on. Never raises."""
+    if _left_alone():
+        return
     for name in HOOKS:
         arrived(name)
     protocols = [name for name in list(sys.modules) if name.startswith("uvicorn.protocols.") and name.endswith("_impl")]

@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -239,9 +240,8 @@ idle()
         assert process.wait(PATIENCE) == 0
 
 
-@joins
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-def test_server_that_runs_already(project: Project, loop: str) -> None:
+def uvicorn_running(project: Project, loop: str) -> tuple[Program, Callable[[str], bytes]]:
+    """A server, and what gets a path of it; nothing where it does not answer yet."""
     pytest.importorskip("uvicorn")
     pytest.importorskip(loop)
     project.write("app.py", APP)
@@ -259,6 +259,13 @@ def test_server_that_runs_already(project: Project, loop: str) -> None:
             return b""
 
     project.wait_for(lambda: get("/ready"))
+    return process, get
+
+
+@joins
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_server_that_runs_already(project: Project, loop: str) -> None:
+    process, get = uvicorn_running(project, loop)
     done = project.loopwatch("attach", str(process.pid), "--detach", *THRESHOLD)
     assert done.returncode == 0, done.stderr
     assert "no event loop" not in done.stderr
@@ -276,6 +283,19 @@ def test_server_that_runs_already(project: Project, loop: str) -> None:
     process.send_signal(signal.SIGTERM)
     assert process.communicate(timeout=PATIENCE)[1] == ""
     assert process.returncode in (0, -signal.SIGTERM)
+
+
+@joins
+def test_server_whose_requests_are_left_alone(project: Project) -> None:
+    process, get = uvicorn_running(project, "asyncio")
+    project.environment["LOOPWATCH_REQUESTS"] = "0"
+    assert project.loopwatch("attach", str(process.pid), "--detach", *THRESHOLD).returncode == 0
+    assert get("/block") == b"ok"
+    project.wait_for(lambda: in_block(project) >= 1)
+    assert project.loopwatch("attach", str(process.pid), "--stop").returncode == 0
+    assert project.recording.totals.requests == 0
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE) in (0, -signal.SIGTERM)
 
 
 @joins
