@@ -604,8 +604,9 @@ static lw_status intern_link(lw_sampler *sampler, const evidence *seen, uint32_t
         return status;
     if (lw_code_incomplete(&link->known, &seen->frame, unit)) {
         /* On the way into the evaluator, 3.11 and 3.12 point for an instruction at what an earlier call left there: a
-           frame above the one that is about to begin. A thread that is stopped just then shows it for milliseconds. */
-        link->leaves = true;
+           frame above one that stands before its first instruction. A thread that is stopped just then shows it for
+           milliseconds. Others that have not begun do call: what 3.13 and later put under a constructor. */
+        link->leaves = unit < 0;
         return LW_OK;
     }
     status = lw_codes_place(sampler->codes, sampler->memory, &link->known, unit, &place);

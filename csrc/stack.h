@@ -50,7 +50,7 @@ typedef struct lw_link {
     lw_known_code known; /* its code, as it was known before the gather; address 0: not known, or a shim */
     uint32_t serial;     /* of its code, 0: not interned yet */
     uint32_t stack; /* number of the stack that ends with this frame; LW_NONE: a frame that is not shown */
-    bool leaves;    /* see lw_code_place; or it has not begun */
+    bool leaves;    /* see lw_code_place; or it stands before its first instruction */
     uint64_t freed; /* lw_codes_freed before its code was last proven; 0: it is to be proven each time */
 } lw_link;
 

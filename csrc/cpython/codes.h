@@ -83,7 +83,7 @@ bool lw_code_frame_alive(const lw_known_code *known, intptr_t slots);
 bool lw_code_is_quick(lw_memory *memory, uintptr_t instruction);
 
 /* Whether a frame at a place that leaves it or not can have called another one, without C code in between: it has
-   left itself, but not for good. One that has not begun counts as at a place that leaves. */
+   left itself, but not for good. One before its first instruction counts as at a place that leaves. */
 bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, bool leaves);
 
 #endif

@@ -160,6 +160,36 @@ def test_each_way(way: Callable[[Rest], None]) -> None:
             descend([way] * depth)
 
 
+class Inlined:
+    """Whose methods the interpreter enters without C code in between, once it knows the place that calls them."""
+
+    def __init__(self) -> None:
+        here("constructor")
+
+    @property
+    def attribute(self) -> object:
+        return here("property")
+
+    def __getitem__(self, _: int) -> object:
+        return here("item")
+
+    def __getattribute__(self, name: str) -> object:
+        return here("attribute") if name == "missing" else object.__getattribute__(self, name)
+
+
+def inlined_generator() -> Iterator[object]:
+    yield here("generator")
+
+
+def test_specialized() -> None:
+    with all_agree(5 * 200):
+        for _ in range(200):
+            one: Any = Inlined()
+            _ = one.attribute, one[0], one.missing
+            for _ in inlined_generator():
+                pass
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(WAYS), max_size=40))
 def test_any_mixture(ways: list[Callable[[Rest], None]]) -> None:
