@@ -6,7 +6,6 @@ after a look at whether they are there, so that tests that compare all headers s
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from typing import Any
@@ -65,8 +64,7 @@ def pytest_configure() -> None:
         original(self, wrapped(app), *args, **kwargs)
 
     testclient.TestClient.__init__ = __init__  # type: ignore[method-assign]
-    logging.getLogger("loopwatch").propagate = False  # these tests count what is logged
-    loopwatch.start(threshold=0.001)
+    loopwatch.start(threshold=0.001, log=False)  # these tests count what is logged
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
