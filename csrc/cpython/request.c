@@ -190,9 +190,12 @@ bool lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clea
 
 /* ---- its beginning and its end ---- */
 
-LW_HOT void lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments,
-                             size_t count)
+LW_HOT int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count)
 {
+    if (request->function != NULL || request->inner != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "a request is served once");
+        return -1;
+    }
     if (!asked_to_watch) {
         asked_to_watch = true;
         watches = lw_context_watch(context_switched) == 0;
@@ -202,6 +205,7 @@ LW_HOT void lw_request_serve(lw_request *request, PyObject *function, PyObject *
     request->function = Py_NewRef(function);
     for (size_t i = 0; i < count; i++)
         request->arguments[i] = Py_NewRef(arguments[i]);
+    return 0;
 }
 
 /* Its slot is free for another. */

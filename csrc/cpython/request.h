@@ -42,8 +42,8 @@ lw_requests *lw_request_table(void);
 lw_request *lw_request_new(PyObject *subject, PyObject *name_of);
 
 /* Have it call function(*arguments), at most LW_REQUEST_ARGUMENTS, when it is first awaited: that has to give a coroutine
-   or something else that `await` takes. Once. */
-void lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count);
+   or something else that `await` takes. -1 with RuntimeError when it has had something to call already. */
+int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count);
 
 /* Its code runs, or waits, from now on. */
 void lw_request_step_begins(lw_request *request);

@@ -80,9 +80,10 @@ LW_HOT static PyObject *serve(const tracking *self, PyObject *const *arguments, 
             goto failed;
     }
     PyObject *passed[] = {arguments[0], arguments[1], send == NULL ? arguments[2] : send};
-    lw_request_serve(request, self->app, passed, 3);
+    int served = lw_request_serve(request, self->app, passed, 3);
     Py_XDECREF(send);
-    return (PyObject *)request;
+    if (served == 0)
+        return (PyObject *)request;
 failed:
     Py_DECREF(request);
     return NULL;

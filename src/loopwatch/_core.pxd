@@ -202,7 +202,7 @@ cdef extern from "cpython/request.h":
     int lw_request_prepare() except -1
     object lw_request_variable()
     lw_requests *lw_request_table() except NULL
-    void lw_request_serve(lw_request *request, PyObject *function, PyObject **arguments, size_t count)
+    int lw_request_serve(lw_request *request, PyObject *function, PyObject **arguments, size_t count) except -1
     bint lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clearings)
 
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import re
 import time
+from collections.abc import Awaitable
 from typing import Any
 
 import pytest
@@ -217,6 +218,30 @@ class TestTwice:
         found = await exchange(LoopwatchMiddleware(app), http())
         assert found.error is None
         assert _core.Request().number == before + 2
+
+    async def test_served_once(self) -> None:
+        async def five(*_: object) -> int:
+            return 5
+
+        one = _core.Request()
+        assert await _core.drive(one, five) == 5
+        with pytest.raises(RuntimeError, match="served once"):
+            _core.drive(one, five)
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await one  # type: ignore[misc]
+        with pytest.raises(TypeError, match="at most three"):
+            _core.drive(_core.Request(), five, 1, 2, 3, 4)
+
+    async def test_closed_by_what_it_calls(self) -> None:
+        async def five() -> int:
+            return 5
+
+        def function(*_: object) -> Awaitable[int]:
+            one.close()  # type: ignore[attr-defined]
+            return five()
+
+        one = _core.drive(_core.Request(), function, "what", "it is", "called with")
+        assert await one == 5
 
     async def test_next_request_is_another(self) -> None:
         middleware, scopes = LoopwatchMiddleware(plain), [http(), http()]

@@ -77,6 +77,7 @@ def test_a_million_samples(others: int) -> None:
 
 @pytest.mark.alone
 @pytest.mark.timeout(3 * BUDGET)
+@pytest.mark.skipif(sys.platform != "linux", reason="as Linux has ptrace")
 def test_after_every_instruction() -> None:
     """Whoever is stopped by a busy machine may be stopped anywhere, and shows the same frames all the time: it is their
     state itself that must not be taken for a stack that never was, nor for none at all."""
