@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.known_stalls import Known
+from benchmarks.loops import LOOPS
 from benchmarks.outcome import Outcome
 from benchmarks.watched import report, run_watched
 
@@ -71,7 +72,7 @@ def run(quick: bool) -> list[Outcome]:
         ["stall", "loop", "length ms", "recorded", "right line", "error median", "worst"],
     )
     everything: list[Match] = []
-    for loop in ["asyncio", "uvloop"]:
+    for loop in LOOPS:
         matches = watch(loop, 2 if quick else 12)
         everything += matches
         for name in dict.fromkeys(each.known.name for each in matches):

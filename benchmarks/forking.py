@@ -16,18 +16,20 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loops import factory_of
 from benchmarks.sites import memory
 
 Runner = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 def runner(loop: str) -> Runner:
-    if loop == "uvloop":
-        import uvloop
+    factory = factory_of(loop)
 
-        found: Runner = uvloop.run
-        return found
-    return asyncio.run
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=factory) as one:
+            return one.run(main)
+
+    return run
 
 
 async def blocking() -> None:

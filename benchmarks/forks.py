@@ -8,8 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.loops import LOOPS
 from benchmarks.outcome import Outcome
-from benchmarks.overhead import LOOPS
 from benchmarks.watched import LOOPWATCH, ROOT, printed
 
 MIB = 1024 * 1024

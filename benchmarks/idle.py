@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.loops import LOOPS
 from benchmarks.outcome import Outcome
 from benchmarks.watched import Server, uvicorn
 
@@ -33,7 +34,7 @@ def run(quick: bool) -> list[Outcome]:
         f"An idle uvicorn for {seconds} s",
         ["loop", "thread", "wake-ups", "per wake-up of the loop", "% of a core"],
     )
-    for loop in ["asyncio", "uvloop"]:
+    for loop in LOOPS:
         with uvicorn(loop, watched=True) as server:
             time.sleep(2)
             before = threads(server)

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import loopwatch
+from benchmarks.loops import factory_of
 from benchmarks.watched import last_summary
 
 ITERATIONS = 20_000
@@ -61,12 +62,7 @@ def main() -> None:
     # Before uvloop is imported: it takes the hook that it will call then.
     loopwatch.start()
     loopwatch.stop()
-    if kind == "uvloop":
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    else:
-        factory = asyncio.new_event_loop
+    factory = factory_of(kind)
     gc.disable()
     found = []
     with tempfile.TemporaryDirectory() as name:

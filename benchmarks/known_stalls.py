@@ -28,6 +28,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from benchmarks.loops import LOOPS, factory_of
+
 # Between two stalls, so that each is an iteration of its own and other tasks settle.
 GAP = 0.03
 # Every blocking wait.
@@ -329,19 +331,13 @@ async def run_all(names: list[str], repeat: int) -> list[Known]:
 
 
 def run_on(loop: str, names: list[str], repeat: int) -> list[Known]:
-    if loop == "uvloop":
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    else:
-        factory = asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=factory_of(loop)) as runner:
         return runner.run(run_all(names, repeat))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="asyncio")
+    parser.add_argument("--loop", choices=LOOPS, default="asyncio")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(SCENARIOS)}; all without one")
     arguments = parser.parse_args()

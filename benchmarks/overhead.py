@@ -6,10 +6,9 @@ import statistics
 from dataclasses import asdict
 
 from benchmarks.load import CONNECTIONS, Slice, in_turns
+from benchmarks.loops import LOOPS
 from benchmarks.outcome import Outcome, spread
 from benchmarks.watched import printed, uvicorn
-
-LOOPS = ["asyncio", "uvloop"]
 
 
 def iteration(quick: bool) -> Outcome:

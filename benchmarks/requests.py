@@ -12,12 +12,11 @@ import gc
 import json
 import sys
 import time
-from collections.abc import Callable
 
 import loopwatch
 from benchmarks.load import CONNECTIONS, in_turns
+from benchmarks.loops import LOOPS, factory_of
 from benchmarks.outcome import Outcome, spread
-from benchmarks.overhead import LOOPS
 from benchmarks.watched import printed, uvicorn
 from loopwatch.asgi import App, LoopwatchMiddleware, Message, Receive, Scope, Send
 
@@ -82,14 +81,8 @@ async def rounds(count: int) -> list[Round]:
 def main() -> None:
     kind, count = sys.argv[1], int(sys.argv[2])
     loopwatch.start(threshold=1)
-    if kind == "uvloop":
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    else:
-        factory = asyncio.new_event_loop
     gc.disable()
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=factory_of(kind)) as runner:
         json.dump(runner.run(rounds(count)), sys.stdout)
     loopwatch.stop()
 

@@ -22,23 +22,20 @@ static int on_event(PyCodeEvent event, PyCodeObject *code)
     return 0;
 }
 
-int lw_code_watch(void)
+void lw_code_watch(void)
 {
     if (atomic_load(&freed) != 0)
-        return 0;
-    if (PyCode_AddWatcher(on_event) < 0) {
+        return;
+    if (PyCode_AddWatcher(on_event) < 0)
         PyErr_Clear(); /* others have taken all there are */
-        return -1;
-    }
-    atomic_store(&freed, 1);
-    return 0;
+    else
+        atomic_store(&freed, 1);
 }
 
 #else
 
-int lw_code_watch(void)
+void lw_code_watch(void)
 {
-    return -1;
 }
 
 #endif

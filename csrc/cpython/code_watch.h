@@ -5,9 +5,8 @@
 
 #include <stdint.h>
 
-/* Count from now on; again: no effect. -1 without an exception where that cannot be: lw_codes_freed is 0 for ever. With
-   the GIL. */
-int lw_code_watch(void);
+/* Count from now on; again: no effect. Where that cannot be, lw_codes_freed is 0 for ever. With the GIL. */
+void lw_code_watch(void);
 
 /* 0: it is not known, so any may have been freed. Any thread, without the GIL. */
 uint64_t lw_codes_freed(void);

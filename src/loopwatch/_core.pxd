@@ -187,7 +187,7 @@ cdef extern from "cpython/context.h":
 
 
 cdef extern from "cpython/code_watch.h":
-    int lw_code_watch()
+    void lw_code_watch()
 
 
 cdef extern from "cpython/request.h":
