@@ -110,11 +110,14 @@ def fault(stack: Seen) -> str | None:
 
 @pytest.mark.parametrize("work", [run_named, run_unnamed, run_replaced, run_compiled])
 def test_no_wrong_line_or_name(work: Callable[[], None]) -> None:
-    samples = sample([work] * ROUNDS)
-    faults = {fault(stack): count for stack, count in samples.stacks.items() if fault(stack)}
-    generated = sum(count for stack, count in samples.stacks.items() if stack[-1].file in (FILE, "<markers>"))
-    print(f"{generated} samples of generated code, {samples.torn} torn")
-    assert not faults
+    generated = 0
+    for _ in range(10):  # a busy machine leaves few samples
+        samples = sample([work] * ROUNDS)
+        faults = {fault(stack): count for stack, count in samples.stacks.items() if fault(stack)}
+        assert not faults
+        generated += sum(count for stack, count in samples.stacks.items() if stack[-1].file in (FILE, "<markers>"))
+        if generated > 200:
+            break
     assert generated > 200
 
 
