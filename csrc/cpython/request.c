@@ -229,15 +229,20 @@ LW_HOT void lw_request_over(lw_request *request)
         PyErr_Restore(kind, value, traceback);
 }
 
+LW_HOT void lw_request_forget_call(lw_request *request)
+{
+    Py_CLEAR(request->function);
+    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
+        Py_CLEAR(request->arguments[i]);
+}
+
 LW_HOT static int clear_request(PyObject *self)
 {
     lw_request *request = (lw_request *)self;
     Py_CLEAR(request->subject);
     Py_CLEAR(request->name_of);
     Py_CLEAR(request->token);
-    Py_CLEAR(request->function);
-    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
-        Py_CLEAR(request->arguments[i]);
+    lw_request_forget_call(request);
     Py_CLEAR(request->inner);
     return 0;
 }

@@ -45,6 +45,9 @@ lw_request *lw_request_new(PyObject *subject, PyObject *name_of);
    or something else that `await` takes. -1 with RuntimeError when it has had something to call already. */
 int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count);
 
+/* It has nothing to call (any more). */
+void lw_request_forget_call(lw_request *request);
+
 /* Its code runs, or waits, from now on. */
 void lw_request_step_begins(lw_request *request);
 void lw_request_step_ends(lw_request *request);

@@ -36,13 +36,6 @@ static PyObject *iterator_of(PyObject *awaitable)
     return NULL;
 }
 
-static void forget_call(lw_request *request)
-{
-    Py_CLEAR(request->function);
-    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
-        Py_CLEAR(request->arguments[i]);
-}
-
 /* Make the call, once. False with an exception set. */
 LW_HOT static bool begin(lw_request *request)
 {
@@ -166,7 +159,7 @@ static PyObject *call_timed(lw_request *request, PyObject *method, PyObject *con
 /* Nothing more will come: it is as good as run to its end. */
 static void finish(lw_request *request)
 {
-    forget_call(request);
+    lw_request_forget_call(request);
     lw_request_over(request);
 }
 

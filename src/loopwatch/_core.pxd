@@ -37,46 +37,21 @@ cdef extern from "loop.h" nogil:
         LW_PHASE_SERVING
         LW_PHASE_SHUTDOWN
 
-    bint lw_loop_phase_begun(const lw_loop_marks *marks, lw_phase phase)
-    void lw_loop_request_begun(lw_loop_marks *marks, bint tracked)
     void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now)
     void lw_loop_allow(lw_loop_marks *marks, uint64_t now)
     void lw_loop_disallow(lw_loop_marks *marks, uint64_t now)
 
 
 cdef extern from "requests.h" nogil:
-    enum:
-        LW_ENDPOINTS_MOST
-        LW_NO_ENDPOINT
-
     ctypedef struct lw_requests:
         pass
 
-    ctypedef struct lw_slot:
-        pass
-
-    lw_status lw_requests_create(lw_requests **out)
     void lw_requests_limit(lw_requests *requests, uint32_t slots)
-    uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
-    void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot)
-    lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
-    uint32_t lw_endpoint(lw_requests *requests, const char *name, size_t size)
-    void lw_slot_name(lw_slot *slot, uint32_t endpoint)
-    bint lw_slot_asks_name(const lw_slot *slot)
-    uint64_t lw_slot_child_ns(const lw_slot *slot)
-    bint lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings)
 
 
 cdef extern from "request_clock.h" nogil:
     ctypedef struct lw_request_clock:
-        uint64_t number
-        uint32_t slot
-        uint32_t endpoint
-        uint64_t delay_ns
-
-    void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot, uint64_t now)
-    void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, uint64_t now)
-    uint64_t lw_request_own(const lw_request_clock *clock, uint64_t now)
+        pass
 
 
 cdef extern from "os/task.h" nogil:
@@ -103,7 +78,6 @@ cdef extern from "os/quota.h" nogil:
 
 
 cdef extern from "os/thread.h" nogil:
-    lw_status lw_thread_at_fork(void (*handler)() noexcept nogil)
     uint64_t lw_thread_number()
 
 

@@ -17,7 +17,7 @@ from dataclasses import asdict
 
 from tests.integration.judge import Calls
 from tests.integration.sampling import sample
-from tests.integration.trial import Verdict
+from tests.integration.trial import Verdict, judge
 from tests.integration.workloads import WORKLOADS
 
 REFUSED = 77
@@ -87,7 +87,7 @@ def _be_traced(work: Callable[[], None]) -> None:
     os._exit(status)
 
 
-def judge(name: str) -> Verdict:
+def judged(name: str) -> Verdict:
     """The verdict on what was seen of a workload, done once."""
     learning = True
 
@@ -101,12 +101,9 @@ def judge(name: str) -> Verdict:
     calls = Calls()
     calls.learn(stepped)
     learning = False
-    samples = sample([stepped], 0)
-    faults: dict[str, int] = {}
-    for stack, count in samples.stacks.items():
-        if (fault := calls.fault(stack)) is not None:
-            faults[fault] = faults.get(fault, 0) + count
-    return Verdict(name, samples.taken, samples.torn, samples.omitted, len(samples.stacks), faults)
+    verdict = Verdict(name)
+    judge(verdict, calls, sample([stepped], 0))
+    return verdict
 
 
 def main(most: int, names: list[str]) -> int:
@@ -114,7 +111,7 @@ def main(most: int, names: list[str]) -> int:
 
     def work() -> None:
         for name in names:
-            print(json.dumps(asdict(judge(name))), flush=True)
+            print(json.dumps(asdict(judged(name))), flush=True)
 
     return step(work, most)
 

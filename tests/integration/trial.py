@@ -13,7 +13,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, field
 
 from tests.integration.judge import Calls
-from tests.integration.sampling import TURN, sample
+from tests.integration.sampling import TURN, Samples, sample
 from tests.integration.workloads import WORKLOADS
 
 ROUND = 0.4
@@ -32,9 +32,8 @@ class Verdict:
     faults: dict[str, int] = field(default_factory=dict)
 
 
-def judge(verdict: Verdict, calls: Calls) -> None:
-    """Sample the workload for a round."""
-    samples = sample([WORKLOADS[verdict.name]] * round(ROUND / TURN))
+def judge(verdict: Verdict, calls: Calls, samples: Samples) -> None:
+    """Add what was seen of the workload."""
     faults = Counter(verdict.faults)
     for stack, count in samples.stacks.items():
         fault = calls.fault(stack)
@@ -56,7 +55,8 @@ def main(millions: float, seconds: float, names: list[str]) -> None:
         calls.learn(WORKLOADS[name])
     while sum(verdict.taken for verdict in verdicts) < millions * 1e6 and time.monotonic() < end:
         for verdict in verdicts:
-            judge(verdict, known[verdict.name])
+            samples = sample([WORKLOADS[verdict.name]] * round(ROUND / TURN))
+            judge(verdict, known[verdict.name], samples)
     for verdict in verdicts:
         print(json.dumps(asdict(verdict)), flush=True)
 
