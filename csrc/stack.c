@@ -68,7 +68,7 @@ struct lw_sampler {
     /* scratch for a chain of `room` frames */
     size_t room;
     lw_piece *pieces;
-    char *bytes;
+    char *bytes; /* borrowed from the memory */
     evidence *evidence;
     span *spans; /* innermost first */
     size_t span_count;
@@ -89,7 +89,7 @@ static lw_status reserve(lw_sampler *sampler, size_t frames)
     lw_piece *pieces = realloc(sampler->pieces, (room * PIECES_PER_FRAME + PIECES_FIXED) * sizeof *pieces);
     if (pieces != NULL)
         sampler->pieces = pieces;
-    char *bytes = realloc(sampler->bytes, room * BYTES_PER_FRAME + BYTES_FIXED);
+    char *bytes = lw_memory_buffer(sampler->memory, room * BYTES_PER_FRAME + BYTES_FIXED);
     if (bytes != NULL)
         sampler->bytes = bytes;
     evidence *seen = realloc(sampler->evidence, room * sizeof *seen);
@@ -135,7 +135,6 @@ void lw_sampler_destroy(lw_sampler *sampler)
     lw_codes_destroy(sampler->codes);
     lw_memory_close(sampler->memory);
     free(sampler->pieces);
-    free(sampler->bytes);
     free(sampler->evidence);
     free(sampler->spans);
     free(sampler->walked);
@@ -724,6 +723,7 @@ static lw_status reopen_memory(lw_sampler *sampler)
 {
     lw_memory_close(sampler->memory);
     sampler->memory = NULL;
+    sampler->room = 0; /* the bytes were the memory's */
     return lw_memory_open(&sampler->memory);
 }
 

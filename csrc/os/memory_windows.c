@@ -6,11 +6,12 @@
 
 struct lw_memory {
     HANDLE process; /* this one; a constant that needs no closing */
+    char *buffer;   /* owned */
 };
 
 lw_status lw_memory_open(lw_memory **out)
 {
-    lw_memory *memory = malloc(sizeof *memory);
+    lw_memory *memory = calloc(1, sizeof *memory);
 
     if (memory == NULL) {
         return LW_NO_MEMORY;
@@ -22,7 +23,20 @@ lw_status lw_memory_open(lw_memory **out)
 
 void lw_memory_close(lw_memory *memory)
 {
-    free(memory);
+    if (memory != NULL) {
+        free(memory->buffer);
+        free(memory);
+    }
+}
+
+char *lw_memory_buffer(lw_memory *memory, size_t size)
+{
+    char *buffer = realloc(memory->buffer, size);
+
+    if (buffer != NULL) {
+        memory->buffer = buffer;
+    }
+    return buffer;
 }
 
 lw_status lw_memory_read(lw_memory *memory, const lw_piece *pieces, size_t count, void *into)

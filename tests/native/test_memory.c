@@ -16,11 +16,39 @@
 
 enum { PAGE = 4096, BIG = 1 << 20, PIECES = 10000 };
 
+/* Where files must not grow there is no file in memory either, and nobody is killed for trying. */
+static void leave_pipes_only(void)
+{
+    struct rlimit limit = {PAGE, PAGE};
+
+    CHECK_EQUAL(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static bool has_file(void)
+{
+    char line[512];
+    bool found = false;
+    FILE *maps = fopen("/proc/self/maps", "r");
+
+    CHECK(maps != NULL);
+    while (fgets(line, sizeof line, maps) != NULL) {
+        found |= strstr(line, "memfd:loopwatch") != NULL;
+    }
+    fclose(maps);
+    return found;
+}
+
+/* Every case runs both ways: with LW_PIPES_ONLY in the environment through a pipe, else through a file. */
 static lw_memory *open_memory(void)
 {
     lw_memory *memory = NULL;
+    bool pipes_only = getenv("LW_PIPES_ONLY") != NULL;
 
+    if (pipes_only) {
+        leave_pipes_only();
+    }
     CHECK_EQUAL(lw_memory_open(&memory), LW_OK);
+    CHECK_EQUAL(has_file(), !pipes_only);
     return memory;
 }
 
@@ -195,6 +223,78 @@ CASE(a_megabyte_in_one_piece)
     lw_memory_close(memory);
 }
 
+CASE(a_buffer_takes_what_is_read_and_grows)
+{
+    lw_memory *memory = open_memory();
+    const char *from = map(BIG, PROT_READ), *bad = map(PAGE, PROT_NONE);
+    size_t sizes[] = {100, 5000, 70000, BIG};
+
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        char *buffer = lw_memory_buffer(memory, sizes[i]), apart[100];
+        size_t half = sizes[i] / 2;
+        CHECK(buffer != NULL);
+        lw_piece pieces[] = {piece(from + 7, half), piece(from + 1, sizes[i] - half)};
+        CHECK_EQUAL(lw_memory_read(memory, pieces, 2, buffer), LW_OK);
+        CHECK(memcmp(buffer, from + 7, half) == 0);
+        CHECK(memcmp(buffer + half, from + 1, sizes[i] - half) == 0);
+        /* What is read elsewhere does not touch it, and it is read into in parts. */
+        lw_piece other = piece(from + 3, sizeof apart), last = piece(from + 5, 50), gone = piece(bad, 50);
+        CHECK_EQUAL(lw_memory_read(memory, &other, 1, apart), LW_OK);
+        CHECK_EQUAL(lw_memory_read(memory, &last, 1, buffer + sizes[i] - 50), LW_OK);
+        CHECK_EQUAL(lw_memory_read(memory, &gone, 1, buffer), LW_FAULT);
+        CHECK(memcmp(apart, from + 3, sizeof apart) == 0);
+        CHECK(memcmp(buffer + 50, from + 57, half - 50) == 0);
+        CHECK(memcmp(buffer + sizes[i] - 50, from + 5, 50) == 0);
+    }
+    lw_memory_close(memory);
+    CHECK(!has_file());
+}
+
+CASE(a_forked_child_does_not_see_what_was_read)
+{
+    lw_memory *memory = open_memory();
+
+    int status;
+    pid_t child = fork();
+    if (child == 0) {
+        _exit(has_file());
+    }
+    CHECK_EQUAL(waitpid(child, &status, 0), child);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    lw_memory_close(memory);
+}
+
+/* The limit may fall while the file is there. On a thread that blocks the signal, as the watchdog's does. */
+static void read_beyond_the_limit(void *argument)
+{
+    static char source[PAGE], into[PAGE];
+    lw_memory *memory = open_memory();
+    lw_piece all = piece(source, sizeof source);
+
+    leave_pipes_only();
+    char *buffer = lw_memory_buffer(memory, PAGE);
+    CHECK(buffer != NULL || has_file());
+    if (buffer != NULL && has_file()) {
+        CHECK_EQUAL(lw_memory_read(memory, &all, 1, buffer), LW_SYSTEM);
+    }
+    lw_memory_close(memory);
+    CHECK_EQUAL(lw_memory_open(&memory), LW_OK);
+    CHECK(!has_file());
+    CHECK_EQUAL(lw_memory_read(memory, &all, 1, into), LW_OK);
+    lw_memory_close(memory);
+    *(bool *)argument = true;
+}
+
+CASE(a_limit_that_comes_later)
+{
+    lw_thread *thread = NULL;
+    bool done = false;
+
+    CHECK_EQUAL(lw_thread_start(&thread, read_beyond_the_limit, &done), LW_OK);
+    lw_thread_join(thread);
+    CHECK(done);
+}
+
 /* ---- a program that changes what is read ---- */
 
 static _Atomic bool over;
@@ -313,7 +413,7 @@ static void read_in_isolation(void *argument)
         atomic_store(&reading, true);
         return;
     }
-    CHECK_EQUAL(lw_memory_open(&memory), LW_OK);
+    memory = open_memory();
     atomic_store(&reading, true);
     while (!atomic_load(&over)) {
         bool good = lw_memory_read(memory, &all, 1, into) == LW_OK && into[4999] == 's';
@@ -370,6 +470,7 @@ static int read_through_a_small_pipe(void)
         return CHECK_SKIPPED;
     }
     memset(source, 'q', sizeof source);
+    setenv("LW_PIPES_ONLY", "1", 1);
     lw_memory *memory = open_memory();
     CHECK_EQUAL(lw_memory_read(memory, &all, 1, into), LW_OK);
     CHECK(memcmp(source, into, sizeof source) == 0);

@@ -24,6 +24,15 @@ def test_case(toolchain: Toolchain, program: str, case: str, tmp_path: Path) -> 
     toolchain.run(program, case, tmp_path)
 
 
+@pytest.mark.parametrize("case", cases("test_memory"))
+def test_memory_through_pipes(
+    toolchain: Toolchain, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where there are no files in memory."""
+    monkeypatch.setenv("LW_PIPES_ONLY", "1")
+    toolchain.run("test_memory", case, tmp_path)
+
+
 def test_any_bytes_give_valid_json(toolchain: Toolchain, tmp_path: Path) -> None:
     toolchain.run("test_json", "every_pair_and_triple_of_bytes", tmp_path)
     lines = (tmp_path / "lines").read_bytes().split(b"\n")
