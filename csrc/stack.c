@@ -10,16 +10,13 @@ enum {
     LEARNING = 64,      /* rounds of learning code objects within one sample */
     CHUNK_MOST = 32768, /* bytes of the newest frames copied at once */
     PAD_PIECE = 64,     /* bytes of one piece of padding */
-    NEAR = 8,           /* innermost frames that are read one by one */
-    SPAN_MOST = 2048,   /* bytes of one such piece, about */
-    SPAN_GAP = 192,     /* bytes between two frames, at most, that are read in one piece */
     PADS_B = 3,
     PADS_C = 31,     /* most pieces of padding before B and C, both 2^n - 1 */
     GLANCES = 4,     /* further looks at the innermost frames */
     GLANCED = 2,     /* frames in a glance: those whose calls follow each other fastest */
     PADS_GLANCE = 7, /* as above, before each */
-    PIECES_PER_FRAME = 3 + 1 + LW_PROOF_PIECES,
-    BYTES_PER_FRAME = 4 * (LW_FRAME_BYTES + SPAN_GAP) + 2 * LW_PROOF_BYTES,
+    PIECES_PER_FRAME = LW_LOOKS + 1 + LW_PROOF_PIECES,
+    BYTES_PER_FRAME = LW_LOOKS * (LW_FRAME_BYTES + LW_SPAN_GAP) + 2 * LW_PROOF_BYTES,
     PADS = PADS_B + PADS_C + GLANCES * PADS_GLANCE,
     PIECES_FIXED = 1 + LW_GIL_PIECES + (2 + GLANCES) * LW_CURRENT_PIECES + GLANCES * GLANCED + PADS,
     BYTES_FIXED = LW_CONTEXT_BYTES + LW_GIL_BYTES + (2 + GLANCES) * LW_CURRENT_BYTES +
@@ -39,19 +36,11 @@ typedef struct script {
     size_t current, context, gil;
 } script;
 
-/* Frames that lie close together, read as one piece. */
-typedef struct span {
-    uintptr_t address;
-    size_t size;
-    size_t inner, outer; /* the frames in it, by their number in the chain */
-} span;
-
-/* Per frame of the chain, for the gather under way. */
+/* Per frame of the chain that is not settled, for the gather under way. */
 typedef struct evidence {
-    size_t before, proof;  /* offsets of the code's bytes */
-    size_t a, b, c, later; /* offsets of the frame's bytes */
-    lw_raw_frame frame;    /* as read in A */
-    intptr_t slots;        /* the fewest that it used in any look; see lw_frame_slots */
+    size_t before, proof; /* offsets of the code's bytes */
+    lw_raw_frame frame;   /* as read in A */
+    intptr_t slots;       /* the fewest that it used in any look; see lw_frame_slots */
     bool shim;
     bool proven; /* its code is what it was */
 } evidence;
@@ -70,8 +59,6 @@ struct lw_sampler {
     lw_piece *pieces;
     char *bytes; /* borrowed from the memory */
     evidence *evidence;
-    span *spans; /* innermost first */
-    size_t span_count;
     lw_link *walked;
     char chunk[CHUNK_MOST];
     char padding[PAD_PIECE];
@@ -95,10 +82,7 @@ static lw_status reserve(lw_sampler *sampler, size_t frames)
     evidence *seen = realloc(sampler->evidence, room * sizeof *seen);
     if (seen != NULL)
         sampler->evidence = seen;
-    span *spans = realloc(sampler->spans, room * sizeof *spans);
-    if (spans != NULL)
-        sampler->spans = spans;
-    if (pieces == NULL || bytes == NULL || seen == NULL || spans == NULL)
+    if (pieces == NULL || bytes == NULL || seen == NULL)
         return LW_NO_MEMORY;
     sampler->room = room;
     return LW_OK;
@@ -136,7 +120,6 @@ void lw_sampler_destroy(lw_sampler *sampler)
     lw_memory_close(sampler->memory);
     free(sampler->pieces);
     free(sampler->evidence);
-    free(sampler->spans);
     free(sampler->walked);
     free(sampler);
 }
@@ -144,12 +127,6 @@ void lw_sampler_destroy(lw_sampler *sampler)
 void lw_sampler_forget(lw_sampler *sampler)
 {
     lw_codes_forget(sampler->codes);
-}
-
-void lw_chain_clear(lw_chain *chain)
-{
-    free(chain->links);
-    *chain = (lw_chain){0};
 }
 
 static uint32_t random_below(lw_sampler *sampler, uint32_t mask)
@@ -165,37 +142,6 @@ static uint32_t random_below(lw_sampler *sampler, uint32_t mask)
 static bool is_end(const lw_thread_view *view, const lw_raw_frame *frame)
 {
     return (frame->previous == 0 && !lw_frame_is_generator(frame)) || lw_thread_view_is_base(view, frame);
-}
-
-static lw_status set_chain(const lw_sampler *sampler, lw_chain *chain, const lw_link *head, size_t head_count,
-                           size_t keep_from)
-{
-    size_t kept = chain->count - keep_from;
-    bool cut = head_count + kept > sampler->depth;
-    if (cut)
-        kept = sampler->depth - head_count;
-    if (head_count + kept > chain->room) {
-        size_t room = head_count + kept + 32;
-        lw_link *links = realloc(chain->links, room * sizeof *links);
-        if (links == NULL)
-            return LW_NO_MEMORY;
-        chain->links = links;
-        chain->room = room;
-    }
-    memmove(chain->links + head_count, chain->links + keep_from, kept * sizeof *chain->links);
-    memcpy(chain->links, head, head_count * sizeof *head);
-    chain->count = head_count + kept;
-    if (cut)
-        chain->links[chain->count - 1].serial = 0; /* its number stands for those below it, too */
-    return LW_OK;
-}
-
-static size_t find_in_chain(const lw_chain *chain, size_t from, uintptr_t address)
-{
-    size_t i = from;
-    while (i < chain->count && chain->links[i].frame.address != address)
-        i++;
-    return i;
 }
 
 /* The newest part of the data stack, copied at once; *low is where the copy starts. Empty when it cannot be had. */
@@ -219,9 +165,9 @@ static lw_status walk(lw_sampler *sampler, const lw_thread_view *view, lw_chain 
     size_t size = lw_frame_size(), count = kept;
     copy_chunk(sampler, view, &low, &high);
     for (;;) {
-        size_t meeting = find_in_chain(chain, rejoin, address);
+        size_t meeting = lw_chain_find(chain, rejoin, address);
         if (meeting < chain->count || count == sampler->depth)
-            return set_chain(sampler, chain, sampler->walked, count, meeting);
+            return lw_chain_set(chain, sampler->walked, count, meeting, sampler->depth);
         if (address == 0 || address % sizeof(uintptr_t) != 0)
             return LW_TORN;
         char bytes[LW_FRAME_BYTES];
@@ -239,7 +185,7 @@ static lw_status walk(lw_sampler *sampler, const lw_thread_view *view, lw_chain 
         if (link->frame.previous == address)
             return LW_TORN;
         if (is_end(view, &link->frame))
-            return set_chain(sampler, chain, sampler->walked, count, chain->count);
+            return lw_chain_set(chain, sampler->walked, count, chain->count, sampler->depth);
         address = link->frame.previous;
     }
 }
@@ -262,7 +208,7 @@ static void mend_chain(lw_sampler *sampler, const lw_thread_view *view, lw_chain
         sampler->walked[i] = (lw_link){.frame = sampler->evidence[first + i].frame, .stack = LW_NONE};
     const lw_raw_frame *last = &sampler->walked[kept - 1].frame;
     if (is_end(view, last))
-        (void)set_chain(sampler, chain, sampler->walked, kept, chain->count);
+        (void)lw_chain_set(chain, sampler->walked, kept, chain->count, sampler->depth);
     else
         (void)walk(sampler, view, chain, kept, last->previous, broken + 1);
 }
@@ -309,6 +255,8 @@ static void refresh_known(const lw_sampler *sampler, lw_link *link, bool shim)
 static void ask_codes_before(lw_sampler *sampler, const lw_chain *chain, script *script)
 {
     lw_piece pieces[1];
+    if (lw_code_before_pieces(0, pieces) == 0)
+        return; /* this version needs none */
     for (size_t i = 0; i < chain->count; i++) {
         const lw_raw_frame *frame = &chain->links[i].frame;
         if (!lw_frame_is_shim(frame))
@@ -322,7 +270,8 @@ static void ask_codes_before(lw_sampler *sampler, const lw_chain *chain, script 
 static void ask_proofs(lw_sampler *sampler, const lw_chain *chain, size_t first, script *script)
 {
     lw_piece pieces[LW_PROOF_PIECES];
-    for (size_t i = first; i < chain->count; i++) {
+    size_t open = lw_chain_open(chain);
+    for (size_t i = first; i < open; i++) {
         const lw_link *link = &chain->links[i];
         evidence *seen = &sampler->evidence[i];
         seen->proven = seen->shim || (link->freed != 0 && link->freed == sampler->freed);
@@ -332,58 +281,24 @@ static void ask_proofs(lw_sampler *sampler, const lw_chain *chain, size_t first,
     }
 }
 
-/* Cut the chain into spans. Calls of Python by Python lie side by side, the outer one at the lower address, and one
-   piece for a few of them costs the kernel far less than one each. The innermost frames, which change fastest, stay
-   alone, so that they are read in the very order that the verdict relies on. */
-static void cut_spans(lw_sampler *sampler, const lw_chain *chain)
+typedef enum look { LOOK_A, LOOK_B, LOOK_C, LOOK_LATER } look;
+
+/* All frames once: in look A the outermost first, in the others the innermost. What is settled is not looked at in A and
+   C: the last sample did that. */
+static void ask_frames(lw_chain *chain, script *script, look look)
 {
-    size_t size = lw_frame_size();
-    sampler->span_count = 0;
-    for (size_t i = 0; i < chain->count; i++) {
-        uintptr_t address = chain->links[i].frame.address;
-        span *last = sampler->span_count == 0 ? NULL : &sampler->spans[sampler->span_count - 1];
-        bool joins = i > NEAR && last != NULL && address < last->address && last->address - address >= size &&
-                     last->address - address - size <= SPAN_GAP && last->size < SPAN_MOST;
-        if (joins) {
-            last->size += last->address - address;
-            last->address = address;
-            last->outer = i;
-        } else {
-            sampler->spans[sampler->span_count++] = (span){address, size, i, i};
-        }
+    size_t from = look == LOOK_A || look == LOOK_C ? chain->settled : 0;
+    for (size_t n = from; n < chain->span_count; n++) {
+        lw_span *span = &chain->spans[look == LOOK_A ? n : chain->span_count - 1 - (n - from)];
+        span->at[look] = ask(script, span->address, span->size);
     }
 }
 
-typedef enum pass { PASS_A, PASS_B, PASS_C, PASS_LATER } pass;
-
-static size_t *offset_in(evidence *seen, pass pass)
+/* The bytes of a frame in a look. */
+static const char *seen_in(const lw_sampler *sampler, const lw_chain *chain, const lw_span *span, size_t link,
+                           look look)
 {
-    switch (pass) {
-    case PASS_A:
-        return &seen->a;
-    case PASS_B:
-        return &seen->b;
-    case PASS_C:
-        return &seen->c;
-    default:
-        return &seen->later;
-    }
-}
-
-static void ask_span(lw_sampler *sampler, const lw_chain *chain, script *script, const span *span, pass pass)
-{
-    size_t offset = ask(script, span->address, span->size);
-    for (size_t i = span->inner; i <= span->outer; i++)
-        *offset_in(&sampler->evidence[i], pass) = offset + (chain->links[i].frame.address - span->address);
-}
-
-/* All frames once: in pass A the outermost first, in the others the innermost. */
-static void ask_frames(lw_sampler *sampler, const lw_chain *chain, script *script, pass pass)
-{
-    for (size_t n = 0; n < sampler->span_count; n++) {
-        size_t which = pass == PASS_A ? sampler->span_count - 1 - n : n;
-        ask_span(sampler, chain, script, &sampler->spans[which], pass);
-    }
+    return sampler->bytes + span->at[look] + (chain->links[link].frame.address - span->address);
 }
 
 static size_t ask_current(script *script, const lw_thread_view *view, const lw_chain *chain)
@@ -395,12 +310,15 @@ static size_t ask_current(script *script, const lw_thread_view *view, const lw_c
 static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, script *out)
 {
     lw_status status = reserve(sampler, chain->count);
+    if (status == LW_OK)
+        status = lw_chain_cut(chain);
     if (status != LW_OK)
         return status;
+    if (chain->settled_freed != sampler->freed)
+        lw_chain_unsettle(chain, chain->count - 1); /* all codes are to be proven again */
     *out = (script){.pieces = sampler->pieces};
-    cut_spans(sampler, chain);
     ask_codes_before(sampler, chain, out);
-    ask_frames(sampler, chain, out, PASS_A);
+    ask_frames(chain, out, LOOK_A);
     out->current = ask_current(out, view, chain);
     lw_piece context = lw_thread_context_piece(view);
     out->context = ask_pieces(out, &context, 1);
@@ -408,9 +326,9 @@ static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chai
     lw_gil_pieces(&view->gil, gil);
     out->gil = ask_pieces(out, gil, LW_GIL_PIECES);
     ask_padding(sampler, out, PADS_B);
-    ask_frames(sampler, chain, out, PASS_B);
+    ask_frames(chain, out, LOOK_B);
     ask_padding(sampler, out, PADS_C);
-    ask_frames(sampler, chain, out, PASS_C);
+    ask_frames(chain, out, LOOK_C);
     return lw_memory_read(sampler->memory, out->pieces, out->count, sampler->bytes);
 }
 
@@ -427,38 +345,60 @@ static intptr_t fewest(intptr_t a, intptr_t b)
     return a < b ? a : b;
 }
 
+/* Whether a frame is linked as predicted. */
+static bool is_linked(const lw_sampler *sampler, const lw_thread_view *view, const lw_chain *chain, size_t i)
+{
+    const lw_raw_frame *frame = &sampler->evidence[i].frame, *predicted = &chain->links[i].frame;
+    if (i + 1 == chain->count)
+        return is_end(view, frame) ||
+               (chain->count == sampler->depth && frame->previous == predicted->previous);
+    /* It was no end when the chain was learnt, and is none while it runs the same code. */
+    return frame->previous == chain->links[i + 1].frame.address &&
+           (frame->code == predicted->code || !is_end(view, frame));
+}
+
+/* Whether frame `i` is the same in A, B and C. */
+static bool frame_agrees(lw_sampler *sampler, const lw_chain *chain, const lw_span *span, size_t i,
+                         size_t first)
+{
+    evidence *seen = &sampler->evidence[i];
+    uintptr_t address = chain->links[i].frame.address;
+    lw_raw_frame *a = &seen->frame, b, c;
+    lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_A), address, a);
+    lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_B), address, &b);
+    lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_C), address, &c);
+    if (i == first)
+        sampler->moved = a->instruction != b.instruction || a->instruction != c.instruction;
+    seen->slots = fewest(lw_frame_slots(a), fewest(lw_frame_slots(&b), lw_frame_slots(&c)));
+    return same_frame(a, &b, i == first) && same_frame(a, &c, i == first);
+}
+
 /* Whether the frames from `first` outwards agree in A, B and C and are linked as predicted. *broken is the frame
    whose link leads elsewhere, when that is what is wrong; else the chain's length. */
 static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const lw_chain *chain, size_t first,
                          size_t *broken)
 {
-    size_t count = chain->count;
-    const char *bytes = sampler->bytes;
-    *broken = count;
-    for (size_t i = first; i < count; i++) {
-        evidence *seen = &sampler->evidence[i];
-        const lw_raw_frame *predicted = &chain->links[i].frame;
-        lw_raw_frame *a = &seen->frame, b, c;
-        lw_frame_decode(bytes + seen->a, predicted->address, a);
-        lw_frame_decode(bytes + seen->b, predicted->address, &b);
-        lw_frame_decode(bytes + seen->c, predicted->address, &c);
-        if (!same_frame(a, &b, i == first) || !same_frame(a, &c, i == first))
-            return false;
-        if (i == first)
-            sampler->moved = a->instruction != b.instruction || a->instruction != c.instruction;
-        seen->slots = fewest(lw_frame_slots(a), fewest(lw_frame_slots(&b), lw_frame_slots(&c)));
-        bool linked;
-        if (i + 1 == count)
-            linked = is_end(view, a) || (count == sampler->depth && a->previous == predicted->previous);
-        else /* it was no end when the chain was learnt, and is none while it runs the same code */
-            linked = a->previous == chain->links[i + 1].frame.address &&
-                     (a->code == predicted->code || !is_end(view, a));
-        if (!linked) {
-            *broken = i;
-            return false;
+    *broken = chain->count;
+    for (size_t n = chain->span_count; n-- > chain->settled;) {
+        const lw_span *span = &chain->spans[n];
+        for (size_t i = lw_span_first(chain, span), end = lw_span_end(chain, span); i < end; i++) {
+            if (i < first)
+                continue;
+            if (!frame_agrees(sampler, chain, span, i, first))
+                return false;
+            if (!is_linked(sampler, view, chain, i)) {
+                *broken = i;
+                return false;
+            }
         }
     }
     return true;
+}
+
+/* Frame `i` as it was just read. */
+static const lw_raw_frame *frame_at(const lw_sampler *sampler, const lw_chain *chain, size_t i)
+{
+    return i < lw_chain_open(chain) ? &sampler->evidence[i].frame : &chain->links[i].frame;
 }
 
 /* Learn the codes that are not known. LW_FAULT: some were learnt, gather again. LW_TORN: one cannot be read.
@@ -466,7 +406,8 @@ static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const 
 static lw_status learn_codes(lw_sampler *sampler, const lw_chain *chain, size_t first)
 {
     lw_status verdict = LW_OK;
-    for (size_t i = first; i < chain->count; i++) {
+    size_t open = lw_chain_open(chain);
+    for (size_t i = first; i < open; i++) {
         const lw_link *link = &chain->links[i];
         if (sampler->evidence[i].shim || known_of(link) != NULL)
             continue;
@@ -483,7 +424,8 @@ static lw_status learn_codes(lw_sampler *sampler, const lw_chain *chain, size_t 
 static lw_status find_codes(lw_sampler *sampler, lw_chain *chain, size_t first)
 {
     bool surprise = false;
-    for (size_t i = first; i < chain->count; i++) {
+    size_t open = lw_chain_open(chain);
+    for (size_t i = first; i < open; i++) {
         evidence *seen = &sampler->evidence[i];
         lw_link *link = &chain->links[i];
         lw_piece unused[1];
@@ -504,7 +446,7 @@ static bool has_returned(lw_chain *chain, size_t first, const char *bytes)
     uintptr_t current;
     if (lw_current_frame_decode(bytes, &chain->hint, &current) != LW_OK)
         return false;
-    return find_in_chain(chain, first + 1, current) < chain->count;
+    return lw_chain_find(chain, first + 1, current) < chain->count;
 }
 
 /* The innermost frames and which one is current, over and over at random moments. Calls that follow each other in the
@@ -529,13 +471,58 @@ static bool glances_agree(lw_sampler *sampler, lw_chain *chain, size_t first, co
         for (size_t i = 0; i < GLANCED && first + i < chain->count; i++) {
             lw_raw_frame again;
             lw_frame_decode(bytes + glances[n].frames[i], chain->links[first + i].frame.address, &again);
-            const lw_raw_frame *before = &sampler->evidence[first + i].frame;
+            const lw_raw_frame *before = frame_at(sampler, chain, first + i);
             if (!same_frame(before, &again, i == 0))
                 return false;
             sampler->moved |= i == 0 && before->instruction != again.instruction;
         }
     }
     return true;
+}
+
+/* Whether the frames are the same in the later look, too. */
+static bool still_agree(lw_sampler *sampler, const lw_chain *chain, size_t first)
+{
+    for (size_t n = chain->span_count; n-- > chain->settled;) {
+        const lw_span *span = &chain->spans[n];
+        for (size_t i = lw_span_first(chain, span), end = lw_span_end(chain, span); i < end; i++) {
+            lw_raw_frame again;
+            evidence *seen = &sampler->evidence[i];
+            if (i < first)
+                continue;
+            lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_LATER), chain->links[i].frame.address,
+                            &again);
+            if (!same_frame(&seen->frame, &again, i == first))
+                return false;
+            sampler->moved |= i == first && seen->frame.instruction != again.instruction;
+            seen->slots = fewest(seen->slots, lw_frame_slots(&again));
+        }
+    }
+    return true;
+}
+
+/* Whether the codes are those that are known, and their frames alive. LW_TORN: not so. */
+static lw_status prove_codes(const lw_sampler *sampler, lw_chain *chain, size_t first)
+{
+    const char *bytes = sampler->bytes;
+    size_t open = lw_chain_open(chain);
+    for (size_t i = first; i < open; i++) {
+        const evidence *seen = &sampler->evidence[i];
+        lw_link *link = &chain->links[i];
+        if (seen->shim)
+            continue;
+        if (known_of(link) != NULL && !lw_code_frame_alive(known_of(link), seen->slots))
+            return LW_TORN;
+        if (seen->proven)
+            continue;
+        lw_status status = lw_code_prove(known_of(link), bytes + seen->before, bytes + seen->proof);
+        if (status == LW_TORN)
+            return LW_TORN;
+        if (status != LW_OK)
+            link->known.address = 0; /* another one has its address now */
+        link->freed = status == LW_OK ? sampler->freed : 0;
+    }
+    return LW_OK;
 }
 
 /* One more look, a random moment later: at the frames, at which one is current, and at the codes. */
@@ -546,7 +533,7 @@ static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_
         ;
     script later = {.pieces = sampler->pieces, .size = before->size};
     later.current = ask_current(&later, view, chain);
-    ask_frames(sampler, chain, &later, PASS_LATER);
+    ask_frames(chain, &later, LOOK_LATER);
     ask_proofs(sampler, chain, first, &later);
     glance glances[GLANCES];
     ask_glances(sampler, view, chain, first, &later, glances);
@@ -557,33 +544,13 @@ static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_
     if (has_returned(chain, first, bytes + later.current) ||
         !glances_agree(sampler, chain, first, bytes, glances))
         return LW_TORN;
-    for (size_t i = first; i < chain->count; i++) {
-        lw_raw_frame again;
-        evidence *seen = &sampler->evidence[i];
-        lw_frame_decode(bytes + seen->later, chain->links[i].frame.address, &again);
-        if (!same_frame(&seen->frame, &again, i == first))
-            return LW_TORN;
-        sampler->moved |= i == first && seen->frame.instruction != again.instruction;
-        seen->slots = fewest(seen->slots, lw_frame_slots(&again));
-    }
+    if (!lw_chain_same(chain, bytes, LOOK_LATER) || !still_agree(sampler, chain, first))
+        return LW_TORN;
     if (lw_codes_freed() != sampler->freed)
         return LW_TORN; /* and all are proven the next time */
-    for (size_t i = first; i < chain->count; i++) {
-        const evidence *seen = &sampler->evidence[i];
-        lw_link *link = &chain->links[i];
-        if (seen->shim)
-            continue;
-        if (known_of(link) != NULL && !lw_code_frame_alive(known_of(link), seen->slots))
-            return LW_TORN;
-        if (seen->proven)
-            continue;
-        status = lw_code_prove(known_of(link), bytes + seen->before, bytes + seen->proof);
-        if (status == LW_TORN)
-            return LW_TORN;
-        if (status != LW_OK)
-            link->known.address = 0; /* another one has its address now */
-        link->freed = status == LW_OK ? sampler->freed : 0;
-    }
+    status = prove_codes(sampler, chain, first);
+    if (status != LW_OK)
+        return status;
     return learn_codes(sampler, chain, first);
 }
 
@@ -625,10 +592,26 @@ static void forget_numbers(lw_chain *chain, size_t count)
 /* Whether frame `i` can have called the one further in. */
 static bool can_call(const lw_sampler *sampler, const lw_chain *chain, size_t i)
 {
-    const lw_raw_frame *frame = &sampler->evidence[i].frame;
     const lw_link *link = &chain->links[i];
-    return !lw_frame_called_directly(frame, &sampler->evidence[i - 1].frame) ||
-           lw_code_can_call(&link->known, frame, link->leaves);
+    return !lw_frame_called_directly(&link->frame, &sampler->evidence[i - 1].frame) ||
+           lw_code_can_call(&link->known, &link->frame, link->leaves);
+}
+
+/* Intern frame `i`, unless it is, as all further out, what it was in the last sample: *same. */
+static lw_status intern_frame(lw_sampler *sampler, lw_chain *chain, size_t i, size_t first, uint32_t parent,
+                              bool *same)
+{
+    lw_link *link = &chain->links[i];
+    const evidence *seen = &sampler->evidence[i];
+    uint32_t serial = seen->shim ? UINT32_MAX : link->known.serial;
+    *same = *same && link->serial == serial && link->frame.instruction == seen->frame.instruction;
+    lw_status status = *same ? LW_OK : intern_link(sampler, seen, parent, link);
+    link->frame = seen->frame;
+    if (status == LW_OK && i > first && !can_call(sampler, chain, i))
+        status = LW_TORN;
+    if (status == LW_OK)
+        link->serial = serial;
+    return status;
 }
 
 /* Intern the frames from the outermost in; what is as it was in the last sample costs nothing. The loop's own frame
@@ -637,39 +620,51 @@ static lw_status intern_chain(lw_sampler *sampler, const lw_thread_view *view, l
                               uint32_t *stack)
 {
     uint32_t parent = LW_NONE;
-    bool same_so_far = true;
-    size_t outermost = chain->count - 1;
-    if (outermost > first && lw_thread_view_is_base(view, &sampler->evidence[outermost].frame))
-        outermost--;
-    for (size_t i = outermost + 1; i-- > first;) {
-        lw_link *link = &chain->links[i];
-        const evidence *seen = &sampler->evidence[i];
-        lw_status status = LW_OK;
-        uint32_t serial = seen->shim ? UINT32_MAX : link->known.serial;
-        same_so_far =
-            same_so_far && link->serial == serial && link->frame.instruction == seen->frame.instruction;
-        if (!same_so_far)
-            status = intern_link(sampler, seen, parent, link);
-        if (status == LW_OK && i > first && !can_call(sampler, chain, i))
-            status = LW_TORN;
+    bool same = true;
+    size_t open = lw_chain_open(chain), end = chain->count;
+    if (end > first + 1 && lw_thread_view_is_base(view, frame_at(sampler, chain, end - 1)))
+        end--;
+    if (open < end) {
+        if (!can_call(sampler, chain, open)) {
+            lw_chain_unsettle(chain, chain->count - 1);
+            return LW_TORN;
+        }
+        end = open;
+        parent = chain->links[open].stack;
+    }
+    for (size_t i = end; i-- > first;) {
+        lw_status status = intern_frame(sampler, chain, i, first, parent, &same);
         if (status != LW_OK) {
             forget_numbers(chain, i + 1);
             return status;
         }
-        link->serial = serial;
-        link->frame = seen->frame;
-        parent = link->stack;
+        parent = chain->links[i].stack;
     }
-    if (!same_so_far)
+    if (!same)
         forget_numbers(chain, first);
     *stack = parent;
     return parent == LW_NONE ? LW_TORN : LW_OK;
 }
 
+/* The sample is accepted: settle what is not among the innermost frames, where the interpreter tells of codes that are
+   freed. */
+static void settle(const lw_sampler *sampler, lw_chain *chain, size_t first)
+{
+    if (sampler->freed == 0)
+        return;
+    chain->settled_freed = sampler->freed;
+    while (chain->settled < chain->span_count) {
+        const lw_span *next = &chain->spans[chain->settled];
+        size_t link = lw_span_first(chain, next);
+        if (link < LW_NEAR || link <= first || !lw_chain_settle(chain, sampler->bytes + next->at[LOOK_LATER]))
+            break;
+    }
+}
+
 /* ---- one sample ---- */
 
-/* One gather and its verdict. LW_OK: *stack is set. LW_TORN: try again. LW_FAULT: code was learnt, try again for
-   free. Anything else ends the sample. */
+/* One gather and its verdict. LW_OK: *stack is set. LW_TORN: try again. LW_FAULT: code was learnt, or what was settled
+   is not; try again for free. Anything else ends the sample. */
 static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
 {
     script script;
@@ -691,7 +686,7 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     uintptr_t current;
     if (lw_current_frame_decode(sampler->bytes + script.current, &chain->hint, &current) != LW_OK)
         return LW_TORN;
-    size_t first = find_in_chain(chain, 0, current), broken;
+    size_t first = lw_chain_find(chain, 0, current), broken, settled = chain->settled;
     if (first == chain->count) {
         (void)walk(sampler, view, chain, 0, current, 0);
         return LW_TORN;
@@ -700,6 +695,9 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
         chain->count = 0; /* it may have been cut, and there is room for more of it now */
         return LW_TORN;
     }
+    lw_chain_unsettle(chain, first);
+    if (!lw_chain_same(chain, sampler->bytes, LOOK_B) || chain->settled < settled)
+        return LW_FAULT;
     if (!frames_agree(sampler, view, chain, first, &broken)) {
         if (broken < chain->count)
             mend_chain(sampler, view, chain, first, broken);
@@ -714,8 +712,11 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     lw_gil_decode(sampler->bytes + script.gil, &chain->gil);
     chain->instruction = sampler->evidence[first].frame.instruction;
     chain->moved = sampler->moved;
-    chain->cut = !is_end(view, &sampler->evidence[chain->count - 1].frame);
-    return intern_chain(sampler, view, chain, first, stack);
+    chain->cut = !is_end(view, frame_at(sampler, chain, chain->count - 1));
+    status = intern_chain(sampler, view, chain, first, stack);
+    if (status == LW_OK)
+        settle(sampler, chain, first);
+    return status;
 }
 
 /* After the program has closed our descriptors, where they could not be hidden from it: new ones. */

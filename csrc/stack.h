@@ -18,10 +18,15 @@
    The chain of the last sample is the prediction. It is accepted from the frame that the first pointer names, downwards,
    when A to D agree on code, caller and owner of each frame and on the instruction and the stack of each caller, when
    every link leads to the next frame, when no caller looks as if it ran itself, when none of them, the innermost
-   included, had been cleared in any look, and when the second pointer does not name a caller. These are for reads that fall into step with the program, and for a thread
-   that is stopped in the middle by a busy machine: it shows the same frames from then on, be they of the moment of the
-   first pointer or not. Random padding is against the former, too. Otherwise the chain is learnt anew and the gather
-   repeated, a few times; then the sample is torn: counted, not shown.
+   included, had been cleared in any look, and when the second pointer does not name a caller. These are for reads that
+   fall into step with the program, and for a thread that is stopped in the middle by a busy machine: it shows the same
+   frames from then on, be they of the moment of the first pointer or not. Random padding is against the former, too.
+   Otherwise the chain is learnt anew and the gather repeated, a few times; then the sample is torn: counted, not shown.
+
+   For frames further out than the innermost few, what the last accepted sample read there stands for A and C (chain.h):
+   they have the very same bytes in B and D. A thread that returned to one of them and was back in time has called anew
+   all those further in, which are looked at before, in between and after. Where the bytes are others, all is read again
+   as above.
 
    That the context is the same before and after is not asked: a loop that runs many short callbacks enters one every
    few microseconds, and of those only the moments between them would be shown.
@@ -34,41 +39,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "cpython/codes.h"
+#include "chain.h"
 #include "cpython/context_request.h"
-#include "cpython/frames.h"
 #include "intern.h"
 #include "os/memory.h"
 #include "status.h"
 
 /* Frames of Python that are kept of a stack at least, unless the options say otherwise; of a deeper one the innermost. */
 enum { LW_STACK_DEPTH = 1024 };
-
-/* A frame of the prediction, and what is known of it from the last accepted sample. */
-typedef struct lw_link {
-    lw_raw_frame frame;
-    lw_known_code known; /* its code, as it was known before the gather; address 0: not known, or a shim */
-    uint32_t serial;     /* of its code, 0: not interned yet */
-    uint32_t stack; /* number of the stack that ends with this frame; LW_NONE: a frame that is not shown */
-    bool leaves;    /* see lw_code_place; or it stands before its first instruction */
-    uint64_t freed; /* lw_codes_freed before its code was last proven; 0: it is to be proven each time */
-} lw_link;
-
-/* The prediction for one thread. Zero-initialised; owned by whoever watches the thread. */
-typedef struct lw_chain {
-    lw_link *links; /* innermost first; owned */
-    size_t count, room;
-    lw_current_hint hint;
-    /* When the last sample was taken. */
-    uintptr_t context;
-    uint64_t version;
-    lw_gil_state gil;
-    uintptr_t instruction; /* of the innermost frame */
-    bool moved;            /* it went on to another one while it was read */
-    bool cut;              /* it was deeper than what is kept */
-} lw_chain;
-
-void lw_chain_clear(lw_chain *chain); /* frees what it owns; may be used again */
 
 typedef struct lw_sampler lw_sampler; /* buffers and tables that all threads' samples share */
 

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.once
 
 PROGRAMS = [
     *("test_intern", "test_json", "test_loop", "test_requests", "test_stall", "test_memory", "test_import_slot"),
-    *("test_alarm", "test_thread", "test_file"),
+    *("test_alarm", "test_chain", "test_thread", "test_file"),
 ]
 
 
@@ -25,9 +25,7 @@ def test_case(toolchain: Toolchain, program: str, case: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("case", cases("test_memory"))
-def test_memory_through_pipes(
-    toolchain: Toolchain, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_memory_through_pipes(toolchain: Toolchain, case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where there are no files in memory."""
     monkeypatch.setenv("LW_PIPES_ONLY", "1")
     toolchain.run("test_memory", case, tmp_path)
