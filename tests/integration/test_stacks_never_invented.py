@@ -75,7 +75,6 @@ def test_a_million_samples(others: int) -> None:
     assert wrong <= (MILLIONS if others else 0), faults
 
 
-@pytest.mark.alone
 @pytest.mark.timeout(3 * BUDGET)
 @pytest.mark.skipif(sys.platform != "linux", reason="as Linux has ptrace")
 def test_after_every_instruction() -> None:
