@@ -25,22 +25,25 @@ def run(quick: bool) -> list[Outcome]:
     outcome = Outcome(
         "memory",
         f"Memory of a process after {stalls:,} stalls at {SITES:,} sites, MiB",
-        ["", "before", "after a tenth", "at the end", "anonymous"],
+        ["", "before", "after a tenth", "at the end", "anonymous", "more at the end"],
     )
     bare = measure(stalls, [])
-    with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as temporary:
-        folder = Path(temporary)
-        options = [f"--threshold={THRESHOLD_US / 1000}ms", f"--interval={THRESHOLD_US / 2000}ms", f"--dir={folder}"]
-        watched = measure(stalls, [*LOOPWATCH, "run", "-q", *options])
-        summary = last_summary(folder)
-        seen = {code["name"] for code in records(folder, "code") if str(code["name"]).startswith("site_")}
-        size = recorded_bytes(folder)
-    more = [[now - then for now, then in zip(*pair, strict=True)] for pair in zip(watched, bare, strict=True)]
-    for name, found in [("unwatched", bare), ("watched", watched), ("more", more)]:
-        figures = [found[0][0], found[1][0], found[-1][0], found[-1][1]]
-        outcome.add([name, *(f"{figure / MIB:.1f}" for figure in figures)], name=name, memory=found)
-    outcome.notes.append(
-        f"{summary['stalls']:,} stalls, {summary['unsampled']:,} of them without a sample, {summary['lost']:,} lost; "
-        f"{len(seen):,} sites sampled in what is kept; recording of {size / MIB:.0f} MiB"
-    )
+    _add(outcome, "unwatched", bare, bare)
+    for name, more in [("watched", []), ("with log lines", ["--log"])]:
+        with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as temporary:
+            folder = Path(temporary)
+            options = [f"--threshold={THRESHOLD_US / 1000}ms", f"--interval={THRESHOLD_US / 2000}ms", f"--dir={folder}"]
+            _add(outcome, name, measure(stalls, [*LOOPWATCH, "run", "-q", *more, *options]), bare)
+            summary = last_summary(folder)
+            seen = {code["name"] for code in records(folder, "code") if str(code["name"]).startswith("site_")}
+            outcome.notes.append(
+                f"{name}: {summary['stalls']:,} stalls, {summary['unsampled']:,} of them without a sample, "
+                f"{summary['lost']:,} lost; {len(seen):,} sites sampled in what is kept; recording of "
+                f"{recorded_bytes(folder) / MIB:.0f} MiB"
+            )
     return [outcome]
+
+
+def _add(outcome: Outcome, name: str, found: Memory, bare: Memory) -> None:
+    figures = [found[0][0], found[1][0], found[-1][0], found[-1][1], found[-1][0] - bare[-1][0]]
+    outcome.add([name, *(f"{figure / MIB:.1f}" for figure in figures)], name=name, memory=found)

@@ -49,8 +49,11 @@ struct lw_watchdog {
 
 static _Atomic unsigned attached_loops;
 
-static const lw_intern_limits intern_limits = {
+static const lw_intern_limits usual_limits = {
     .codes = 1 << 16, .frames = 1 << 17, .stacks = 1 << 18, .text = 16 << 20};
+/* Whoever reads the queue keeps each of them as an object of Python, several times as big. */
+static const lw_intern_limits queue_limits = {
+    .codes = 1 << 12, .frames = 1 << 13, .stacks = 1 << 14, .text = 2 << 20};
 
 /* ---- the thread ---- */
 
@@ -87,7 +90,8 @@ static lw_status open_recorder(lw_watchdog *watchdog)
 static lw_status open_all(lw_watchdog *watchdog)
 {
     (void)lw_thread_isolate(); /* where there is none, memory and file check their descriptors */
-    lw_status status = lw_intern_create(&watchdog->intern, &intern_limits);
+    lw_status status =
+        lw_intern_create(&watchdog->intern, watchdog->options.queue ? &queue_limits : &usual_limits);
     if (status == LW_OK)
         status = open_recorder(watchdog);
     if (status == LW_OK && watchdog->options.sample &&

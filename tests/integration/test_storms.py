@@ -47,8 +47,8 @@ def test_memory_does_not_grow(tmp_path: Path, loop: str) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux")
 def test_memory_of_ten_thousand_sites(tmp_path: Path) -> None:
-    """Each once, for long enough to be sampled; benchmarks/memory.py has a million stalls."""
-    options = [*LOOPWATCH, "run", "-q", f"--dir={tmp_path}", "--threshold=0.1ms", "--interval=0.1ms"]
+    """Each once, for long enough to be sampled, and told of in Python. benchmarks/memory.py has a million stalls."""
+    options = [*LOOPWATCH, "run", "-q", "--log", f"--dir={tmp_path}", "--threshold=0.1ms", "--interval=0.1ms"]
     watched = memory.measure(memory.SITES, options, busy_us=600)
     bare = memory.measure(memory.SITES, [], busy_us=1)
     sampled = {code["name"] for code in records(tmp_path, "code") if str(code["name"]).startswith("site_")}
