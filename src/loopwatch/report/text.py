@@ -27,7 +27,8 @@ _WIDEST = 110  # cells; longer lines are hard to read
 _LEAST = 20  # cells that a command and a place have at least
 _MOST_SITES = 20
 _SILENT = 30.0  # seconds; a stall that lasts is recorded at least every ten
-_MOST_OPEN = 10  # stalls without an end that are shown one by one
+_MOST_OPEN = 10  # lines about stalls without an end
+_MOST_LOOPS = 20  # that are shown one by one
 
 
 class TextReporter:
@@ -106,32 +107,43 @@ class _Page:
         return Text.assemble(("loopwatch", "bold"), " · ", what, rest)
 
     def _open(self) -> Iterator[Text]:
-        """Stalls that last still, then those that lasted until their process was gone."""
-        found = [stall for state in ("running", "gone") for stall in self.run.stalls if stall.state == state]
-        for stall in found[:_MOST_OPEN]:
-            yield self._open_stall(stall)
-        if len(found) > _MOST_OPEN:
-            yield Text(f"■ … and {number(len(found) - _MOST_OPEN)} more like these", style="bold red")
+        """Stalls that last still, then those that lasted until their process was gone: one line for all of a place."""
+        gone = dict[int, list[PlacedStall]]()
+        lines = []
+        for stall in self.run.stalls:
+            if stall.state == "running":
+                lines.append(self._running(stall))
+            elif stall.state == "gone":
+                gone.setdefault(stall.site, []).append(stall)
+        lines += [self._gone(stalls) for stalls in gone.values()]
+        yield from lines[:_MOST_OPEN]
+        if len(lines) > _MOST_OPEN:
+            yield Text(f"■ … and {number(len(lines) - _MOST_OPEN)} more like these", style="bold red")
 
-    def _open_stall(self, stall: PlacedStall) -> Text:
-        site = self.run.sites[stall.site]
-        call = self.view.call(site)
-        where = self.view.name(site) + (f": {call}" if call else "")
-        if stall.endpoint:
-            where += f", for {plain(stall.endpoint)}"
-        if stall.state == "running":
-            return Text.assemble(
-                ("■ STILL RUNNING", "bold white on red"),
-                f" pid {stall.pid} has answered nobody for ",
-                (duration(stall.duration), "bold red"),
-                f", in {where}{self._silence(stall.pid)}",
-            )
+    def _running(self, stall: PlacedStall) -> Text:
+        return Text.assemble(
+            ("■ STILL RUNNING", "bold white on red"),
+            f" pid {stall.pid} has answered nobody for ",
+            (duration(stall.duration), "bold red"),
+            f", in {self._where(stall)}{self._silence(stall.pid)}",
+        )
+
+    def _gone(self, stalls: list[PlacedStall]) -> Text:
+        longest, count = max(stalls, key=lambda stall: stall.duration), len(stalls)
+        many = count > 1
         return Text.assemble(
             ("■ NEVER ENDED", "bold red"),
-            f" pid {stall.pid} was stuck for at least ",
-            (duration(stall.duration), "bold red"),
-            f" until the process was gone, in {where}",
+            f" {counted(count, 'process', 'processes')} were stuck, pid {longest.pid} for at least "
+            if many
+            else f" pid {longest.pid} was stuck for at least ",
+            (duration(longest.duration), "bold red"),
+            f" until {'they were' if many else 'the process was'} gone, in {self._where(longest)}",
         )
+
+    def _where(self, stall: PlacedStall) -> str:
+        """The place, the call there, and for whom."""
+        site = self.run.sites[stall.site]
+        return self._place(site, ": ") + (f", for {plain(stall.endpoint)}" if stall.endpoint else "")
 
     def _silence(self, pid: int) -> str:
         """What to add where the newest record of a running process is old."""
@@ -197,10 +209,10 @@ class _Page:
             yield Text(f"    … and {counted(len(rest), 'more site')}")
         yield Text()
 
-    def _place(self, site: Site) -> str:
+    def _place(self, site: Site, arrow: str = " → ") -> str:
         """``app/main.py:12 lifespan → joblib.load("model.bin")``"""
         call = self.view.call(site)
-        return self.view.name(site) + (f" → {call}" if call else "")
+        return self.view.name(site) + (f"{arrow}{call}" if call else "")
 
     def _end(self) -> Iterator[Text]:
         """What is worth knowing about the processes and the recording, by far most often nothing."""
@@ -211,17 +223,23 @@ class _Page:
         yield Text("Next: loopwatch report -o stalls.html", style="dim")
 
     def _processes(self) -> Iterator[Text]:
-        busy = [each for each in self.run.processes if each.loops]
-        if len(busy) > 1 or any(len(each.loops) > 1 for each in busy):
-            for each in busy:
-                for loop in each.loops:
-                    yield Text(
-                        f"pid {each.process.pid} · {each.role} · "
-                        f"{plain(loop.kind)} in {plain(loop.thread) or 'a thread'} · "
-                        f"{duration(loop.seconds)} · busy {share(loop.busy, loop.seconds)} · "
-                        f"{counted(loop.stalls, 'stall')}, {duration(loop.stalled)}"
-                        f"{' · running' if each.running else ''}"
-                    )
+        loops = [(each, loop) for each in self.run.processes for loop in each.loops]
+        if len(loops) > 1:
+            least = sorted((loop.stalled for _, loop in loops), reverse=True)[:_MOST_LOOPS][-1]
+            shown = [(each, loop) for each, loop in loops if loop.stalled >= least][:_MOST_LOOPS]
+            for each, loop in shown:
+                yield Text(
+                    f"pid {each.process.pid} · {each.role} · "
+                    f"{plain(loop.kind)} in {plain(loop.thread) or 'a thread'} · "
+                    f"{duration(loop.seconds)} · busy {share(loop.busy, loop.seconds)} · "
+                    f"{counted(loop.stalls, 'stall')}, {duration(loop.stalled)}"
+                    f"{' · running' if each.running else ''}"
+                )
+            if len(loops) > len(shown):
+                stalls = sum(loop.stalls for _, loop in loops) - sum(loop.stalls for _, loop in shown)
+                stalled = sum(loop.stalled for _, loop in loops) - sum(loop.stalled for _, loop in shown)
+                rest = counted(len(loops) - len(shown), "more loop")
+                yield Text(f"… and {rest} with {counted(stalls, 'stall')}, {duration(max(stalled, 0))}")
         idle = [each for each in self.run.processes if not each.loops]
         if idle and self.loops:
             names = listed([self._who(each) for each in idle[:5]] + ([f"{len(idle) - 5} more"] if idle[5:] else []))
