@@ -1,7 +1,8 @@
 """Load for servers on the loopback address: a bare client that keeps one of them saturated for a moment, then another.
 
 Moments are short and change often, since a machine that others share is faster now and slower then: only what is
-measured within the same tenth of a second compares.
+measured within the same tenth of a second compares. A moment is so many requests, the same for both: a slow server has
+so few in a time that one more or less would show.
 """
 
 from __future__ import annotations
@@ -10,14 +11,13 @@ import contextlib
 import select
 import socket
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from benchmarks.watched import Server
 
 CONNECTIONS = 32
-MOMENT = 0.05  # seconds
+MOMENT = 0.05  # seconds, about
 _LAST_BYTE = b"}"  # of an answer of benchmarks/app.py, and of no header
 
 
@@ -54,21 +54,26 @@ class Client:
             self._poll.register(connection, select.EPOLLIN)
             self._sockets[connection.fileno()] = connection
 
-    def drive(self, seconds: float = MOMENT) -> Slice:
-        """Ask on all connections, again upon each answer, for so long; then take in what is under way."""
+    def warm_up(self) -> int:
+        """Keep it busy for a second. How many requests make a moment."""
+        begin, count = time.perf_counter(), 0
+        while (now := time.perf_counter() - begin) < 1:
+            count += self.drive(4 * CONNECTIONS).requests
+        return max(CONNECTIONS, round(count / now * MOMENT))
+
+    def drive(self, count: int) -> Slice:
+        """Ask so often, on all connections, again upon each answer."""
         loop_before, others_before = self._server.cpu_seconds()
         begin = time.perf_counter()
-        end = begin + seconds
-        for connection in self._sockets.values():
+        asked = answers = 0
+        for connection in list(self._sockets.values())[:count]:
             connection.sendall(self._request)
-        waiting, answers = len(self._sockets), 0
-        while waiting:
+            asked += 1
+        while answers < count:
             # Never asleep: to wake a client costs the server more on a virtual machine than what is measured here.
             ready = self._poll.poll(0)
-            now = time.perf_counter()
-            if now > end + 30:
+            if not ready and time.perf_counter() > begin + 30:
                 raise SystemExit("benchmarks: the server has not answered for 30 s")
-            asks = now < end
             for descriptor, _ in ready:
                 connection = self._sockets[descriptor]
                 data = connection.recv(65536)
@@ -77,33 +82,25 @@ class Client:
                 if not data.endswith(_LAST_BYTE):
                     continue
                 answers += 1
-                if asks:
+                if asked < count:
                     connection.sendall(self._request)
-                else:
-                    waiting -= 1
+                    asked += 1
         took = time.perf_counter() - begin
         loop, others = self._server.cpu_seconds()
         per_request = 1e6 / answers
         return Slice(answers, took, (loop - loop_before) * per_request, (others - others_before) * per_request)
 
 
-@contextlib.contextmanager
-def _clients(*servers: Server) -> Iterator[list[Client]]:
-    with contextlib.ExitStack() as stack:
-        clients = [Client(server, stack) for server in servers]
-        for client in clients:
-            client.drive(1)
-        yield clients
-
-
 def in_turns(one: Server, other: Server, pairs: int) -> list[tuple[Slice, Slice]]:
     """Two servers loaded in turns, which change their order. The one that rests takes no CPU."""
     found = []
-    with _clients(one, other) as (first, second):
+    with contextlib.ExitStack() as stack:
+        first, second = Client(one, stack), Client(other, stack)
+        moment = min(first.warm_up(), second.warm_up())
         for pair in range(pairs):
             if pair % 2:
-                found.append((first.drive(), second.drive()))
+                found.append((first.drive(moment), second.drive(moment)))
             else:
-                after, before = second.drive(), first.drive()
+                after, before = second.drive(moment), first.drive(moment)
                 found.append((before, after))
     return found

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable
 
 LOOPS = ["asyncio", "uvloop"]
+SERVERS = [("asyncio", "h11"), ("asyncio", "httptools"), ("uvloop", "httptools")]
+"""How uvicorn is run: as `pip install uvicorn` gives it; and with what makes it faster."""
 
 
 def factory_of(kind: str) -> Callable[[], asyncio.AbstractEventLoop]:

@@ -6,7 +6,7 @@ import statistics
 from dataclasses import asdict
 
 from benchmarks.load import CONNECTIONS, Slice, in_turns
-from benchmarks.loops import LOOPS
+from benchmarks.loops import LOOPS, SERVERS
 from benchmarks.outcome import Outcome, spread
 from benchmarks.watched import printed, uvicorn
 
@@ -34,9 +34,9 @@ def iteration(quick: bool) -> Outcome:
     return outcome
 
 
-def one_round(loop: str, pairs: int) -> list[tuple[Slice, Slice]]:
+def one_round(loop: str, http: str, pairs: int) -> list[tuple[Slice, Slice]]:
     """Two servers, the second one watched."""
-    with uvicorn(loop, watched=False) as bare, uvicorn(loop, watched=True) as watched:
+    with uvicorn(loop, watched=False, http=http) as bare, uvicorn(loop, watched=True, http=http) as watched:
         return in_turns(bare, watched, pairs)
 
 
@@ -46,15 +46,16 @@ def requests(quick: bool) -> Outcome:
     outcome = Outcome(
         "requests",
         f"uvicorn + FastAPI, {CONNECTIONS} connections: median [quartiles] of {rounds * pairs} pairs of moments",
-        ["loop", "req/s without", "with", "ratio", "CPU per request", "of it watchdog"],
+        ["loop", "parser", "req/s without", "with", "ratio", "CPU per request", "of it watchdog"],
     )
-    for loop in LOOPS:
-        found = [pair for _ in range(rounds) for pair in one_round(loop, pairs)]
+    for loop, http in SERVERS:
+        found = [pair for _ in range(rounds) for pair in one_round(loop, http, pairs)]
         ratios = [watched.per_second / bare.per_second for bare, watched in found]
         cpu_ratios = [watched.cpu_us / bare.cpu_us for bare, watched in found]
         outcome.add(
             [
                 loop,
+                http,
                 spread([bare.per_second for bare, _ in found], 0),
                 spread([watched.per_second for _, watched in found], 0),
                 spread(ratios, 3),
@@ -62,6 +63,7 @@ def requests(quick: bool) -> Outcome:
                 f"{statistics.median(watched.others_us / watched.cpu_us for _, watched in found):.1%}",
             ],
             loop=loop,
+            http=http,
             pairs=[(asdict(bare), asdict(watched)) for bare, watched in found],
         )
     return outcome

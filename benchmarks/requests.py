@@ -15,7 +15,7 @@ import time
 
 import loopwatch
 from benchmarks.load import CONNECTIONS, in_turns
-from benchmarks.loops import LOOPS, factory_of
+from benchmarks.loops import LOOPS, SERVERS, factory_of
 from benchmarks.outcome import Outcome, spread
 from benchmarks.watched import printed, uvicorn
 from loopwatch.asgi import App, LoopwatchMiddleware, Message, Receive, Scope, Send
@@ -115,22 +115,27 @@ def served(quick: bool) -> Outcome:
     outcome = Outcome(
         "headers",
         f"uvicorn + FastAPI under loopwatch run, {CONNECTIONS} connections: median of {rounds * pairs} pairs",
-        ["loop", "req/s without headers", "with", "ratio", "CPU per request"],
+        ["loop", "parser", "req/s without headers", "with", "ratio", "CPU per request"],
     )
-    for loop in LOOPS:
+    for loop, http in SERVERS:
         found = []
         for _ in range(rounds):
-            with uvicorn(loop, watched=True) as off, uvicorn(loop, "--headers", watched=True) as on:
+            with (
+                uvicorn(loop, watched=True, http=http) as off,
+                uvicorn(loop, "--headers", watched=True, http=http) as on,
+            ):
                 found += in_turns(off, on, pairs)
         outcome.add(
             [
                 loop,
+                http,
                 spread([first.per_second for first, _ in found], 0),
                 spread([second.per_second for _, second in found], 0),
                 spread([second.per_second / first.per_second for first, second in found], 3),
                 f"{spread([second.cpu_us / first.cpu_us for first, second in found], 3)} ×",
             ],
             loop=loop,
+            http=http,
             pairs=[[first.per_second, second.per_second, first.cpu_us, second.cpu_us] for first, second in found],
         )
     return outcome
