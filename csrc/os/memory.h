@@ -1,6 +1,6 @@
 /* Reading memory of this process that may vanish while it is read, or was never there.
-   One file per system: memory_linux.c (pwritev into a file in memory, or into a pipe: the kernel answers EFAULT for a
-   bad address), memory_darwin.c, memory_windows.c. Nothing here may fault, block or take a lock. */
+   memory_linux.c (pwritev into a file in memory, or into a pipe: the kernel answers EFAULT for a bad address), and
+   memory_each.c for macOS and Windows (memory_copy.h). Nothing here may fault, block or take a lock. */
 #ifndef LW_OS_MEMORY_H
 #define LW_OS_MEMORY_H
 
