@@ -51,6 +51,7 @@ LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
     for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
         request->arguments[i] = NULL;
     request->timed = true;
+    request->tells = false;
     request->clock.number = lw_request_begin(requests, &request->clock.slot);
     lw_loop_marks *marks = lw_loop_marks_here();
     if (marks != NULL) {

@@ -23,6 +23,7 @@ typedef struct lw_request {
     PyObject *function, *arguments[LW_REQUEST_ARGUMENTS]; /* owned; NULL once called */
     PyObject *inner; /* owned: what it iterates; NULL before the first step */
     bool timed;      /* its steps are its time; else the context watcher tells */
+    bool tells;      /* its response is to say its times */
 } lw_request;
 
 extern PyTypeObject lw_request_type;

@@ -9,14 +9,15 @@
 
 typedef struct tracking {
     PyObject_HEAD vectorcallfunc call;
-    PyObject *app, *other, *name_of;      /* owned */
-    PyObject *headers, *where, *excluded; /* owned, NULL for None */
+    PyObject *app, *other, *name_of; /* owned */
+    PyObject *excluded;              /* owned, NULL for None */
+    lw_times times;
 } tracking;
 
 static PyObject *told_of_responses; /* owned, NULL: nobody */
 
 static struct {
-    PyObject *type, *path, *http, *websocket, *request, *headers;
+    PyObject *type, *path, *http, *websocket, *request;
 } words;
 
 void lw_tracking_tell(PyObject *function)
@@ -52,30 +53,27 @@ static int is_excluded(const tracking *self, PyObject *scope)
     return excluded;
 }
 
-/* Whether its response is to say its times, which then is noted in the scope. -1 with an exception. */
-LW_HOT static int takes_headers(const tracking *self, PyObject *scope, bool http)
+/* What its response is to say its times with: nothing where a middleware further out does that already. */
+LW_HOT static lw_times *times_for(tracking *self, lw_request *request, bool http)
 {
-    if (self->headers == NULL || !http)
-        return 0;
-    PyObject *there = look_up(scope, words.headers);
-    if (there != NULL || PyErr_Occurred()) {
-        Py_XDECREF(there);
-        return there == NULL ? -1 : 0;
-    }
-    return PyObject_SetItem(scope, words.headers, Py_True) < 0 ? -1 : 1;
+    if (self->times.names == NULL || !http || request->tells)
+        return NULL;
+    request->tells = true;
+    return &self->times;
 }
 
 /* The request of a scope that has none yet. */
-LW_HOT static PyObject *serve(const tracking *self, PyObject *const *arguments, bool headers)
+LW_HOT static PyObject *serve(tracking *self, PyObject *const *arguments, bool http)
 {
     lw_request *request = lw_request_new(arguments[0], self->name_of);
     if (request == NULL)
         return NULL;
     PyObject *send = NULL, *told = told_of_responses;
+    lw_times *times = times_for(self, request, http);
     if (PyObject_SetItem(arguments[0], words.request, (PyObject *)request) < 0)
         goto failed;
-    if (headers || told != NULL) {
-        send = lw_telling_new(arguments[2], request, told, headers ? self->headers : NULL, self->where);
+    if (times != NULL || told != NULL) {
+        send = lw_telling_new(arguments[2], request, told, (PyObject *)self, times);
         if (send == NULL)
             goto failed;
     }
@@ -90,11 +88,13 @@ failed:
 }
 
 /* A scope that has its request already. */
-static PyObject *pass_on(const tracking *self, PyObject *const *arguments, PyObject *request, bool headers)
+static PyObject *pass_on(tracking *self, PyObject *const *arguments, PyObject *known, bool http)
 {
-    if (!headers || !Py_IS_TYPE(request, &lw_request_type))
+    lw_request *request = Py_IS_TYPE(known, &lw_request_type) ? (lw_request *)known : NULL;
+    lw_times *times = request == NULL ? NULL : times_for(self, request, http);
+    if (times == NULL)
         return PyObject_Vectorcall(self->app, arguments, 3, NULL);
-    PyObject *send = lw_telling_new(arguments[2], (lw_request *)request, NULL, self->headers, self->where);
+    PyObject *send = lw_telling_new(arguments[2], request, NULL, (PyObject *)self, times);
     if (send == NULL)
         return NULL;
     PyObject *passed[] = {arguments[0], arguments[1], send};
@@ -103,7 +103,7 @@ static PyObject *pass_on(const tracking *self, PyObject *const *arguments, PyObj
     return awaitable;
 }
 
-LW_HOT static PyObject *track(const tracking *self, PyObject *const *arguments)
+LW_HOT static PyObject *track(tracking *self, PyObject *const *arguments)
 {
     PyObject *scope = arguments[0], *kind = look_up(scope, words.type);
     if (kind == NULL) {
@@ -118,14 +118,11 @@ LW_HOT static PyObject *track(const tracking *self, PyObject *const *arguments)
     int excluded = is_excluded(self, scope);
     if (excluded != 0)
         return excluded < 0 ? NULL : PyObject_Vectorcall(self->app, arguments, 3, NULL);
-    int headers = takes_headers(self, scope, http);
-    if (headers < 0)
-        return NULL;
     PyObject *known = look_up(scope, words.request);
     if (known == NULL)
-        return PyErr_Occurred() ? NULL : serve(self, arguments, headers > 0);
+        return PyErr_Occurred() ? NULL : serve(self, arguments, http);
     PyObject *awaitable =
-        known == Py_None ? serve(self, arguments, headers > 0) : pass_on(self, arguments, known, headers > 0);
+        known == Py_None ? serve(self, arguments, http) : pass_on(self, arguments, known, http);
     Py_DECREF(known);
     return awaitable;
 }
@@ -167,7 +164,7 @@ static PyObject *new_tracking(PyTypeObject *type, PyObject *arguments, PyObject 
     if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "OOOOOO:Tracking", names, &app, &other, &name_of,
                                      &headers, &where, &excluded))
         return NULL;
-    if (headers != Py_None && (!PyTuple_Check(headers) || PyTuple_GET_SIZE(headers) != LW_TOLD_HEADERS)) {
+    if (headers != Py_None && (!PyTuple_Check(headers) || PyTuple_GET_SIZE(headers) != LW_TIMES_NAMES)) {
         PyErr_SetString(PyExc_TypeError, "headers: a tuple of three names, or None");
         return NULL;
     }
@@ -178,8 +175,8 @@ static PyObject *new_tracking(PyTypeObject *type, PyObject *arguments, PyObject 
     self->app = Py_NewRef(app);
     self->other = Py_NewRef(other);
     self->name_of = Py_NewRef(name_of);
-    self->headers = given_or_null(headers);
-    self->where = given_or_null(where);
+    self->times.names = given_or_null(headers);
+    self->times.where = given_or_null(where);
     self->excluded = given_or_null(excluded);
     return (PyObject *)self;
 }
@@ -190,10 +187,8 @@ static int traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(self->app);
     Py_VISIT(self->other);
     Py_VISIT(self->name_of);
-    Py_VISIT(self->headers);
-    Py_VISIT(self->where);
     Py_VISIT(self->excluded);
-    return 0;
+    return lw_times_traverse(&self->times, visit, arg);
 }
 
 static int clear(PyObject *object)
@@ -202,9 +197,8 @@ static int clear(PyObject *object)
     Py_CLEAR(self->app);
     Py_CLEAR(self->other);
     Py_CLEAR(self->name_of);
-    Py_CLEAR(self->headers);
-    Py_CLEAR(self->where);
     Py_CLEAR(self->excluded);
+    lw_times_clear(&self->times);
     return 0;
 }
 
@@ -220,11 +214,12 @@ PyDoc_STRVAR(
     "Tracking(app, other, name_of, headers, where, excluded)\n\n"
     "An ASGI app around another one, each of whose requests and websockets is one of ours. What it gives\n"
     "can be awaited, and is no coroutine.\n\n"
-    "A scope has its request under `REQUEST`, and under `HEADERS` that a response says its times; so\n"
-    "nothing is done twice. `headers` are the names of those three headers, None: there are none; `where`,\n"
-    "if not None, gives from the request what the last of them says of the place, as bytes. Scopes that\n"
-    "`excluded` (None: nothing is) finds by their path are left alone, those of other kinds are passed to\n"
-    "`other`.");
+    "A scope has its request under `REQUEST`, so nothing is done twice. `headers` are the names of the "
+    "three\n"
+    "headers that say a response's times, None: there are none; `where`, if not None, gives from the "
+    "request\n"
+    "what the last of them says of the place, as bytes. Scopes that `excluded` (None: nothing is) finds by\n"
+    "their path are left alone, those of other kinds are passed to `other`.");
 
 PyTypeObject lw_tracking_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "loopwatch._core.Tracking",
@@ -243,6 +238,6 @@ int lw_tracking_prepare(void)
 {
     bool known = lw_word(&words.type, "type") && lw_word(&words.path, "path") &&
                  lw_word(&words.http, "http") && lw_word(&words.websocket, "websocket") &&
-                 lw_word(&words.request, LW_REQUEST_KEY) && lw_word(&words.headers, LW_HEADERS_KEY);
+                 lw_word(&words.request, LW_REQUEST_KEY);
     return known && PyType_Ready(&lw_tracking_type) == 0 && lw_telling_prepare() == 0 ? 0 : -1;
 }

@@ -4,10 +4,8 @@
 
 #include <Python.h>
 
-/* Keys of an ASGI scope: its Request, so that a second middleware further in knows that there is one; and that one of
-   the middlewares adds the headers. */
+/* Key of an ASGI scope: its Request, so that a second middleware further in knows that there is one. */
 #define LW_REQUEST_KEY "loopwatch.request"
-#define LW_HEADERS_KEY "loopwatch.headers"
 
 extern PyTypeObject lw_tracking_type;
 

@@ -182,7 +182,6 @@ cdef extern from "cpython/request.h":
 
 cdef extern from "cpython/tracking.h":
     const char *LW_REQUEST_KEY
-    const char *LW_HEADERS_KEY
     PyTypeObject lw_tracking_type
     int lw_tracking_prepare() except -1
     void lw_tracking_tell(object function)

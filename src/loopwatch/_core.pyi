@@ -55,7 +55,6 @@ def drive(one: Request, function: Callable[..., Awaitable[_T]], *arguments: Any)
 def tell_responses(function: Callable[[Request], object] | None) -> None: ...
 
 REQUEST: str
-HEADERS: str
 
 @final
 class Tracking:

@@ -3,8 +3,6 @@
 
 REQUEST = LW_REQUEST_KEY.decode()
 """Key of an ASGI scope: its `Request`, so that a second middleware further in knows that there is one."""
-HEADERS = LW_HEADERS_KEY.decode()
-"""Key of an ASGI scope: one of the middlewares adds the headers."""
 
 _PHASES = {"startup": LW_PHASE_STARTUP, "serving": LW_PHASE_SERVING, "shutdown": LW_PHASE_SHUTDOWN}
 
