@@ -8,10 +8,11 @@
 #include "steps.h"
 
 static PyObject *variable;
-static lw_requests *table;  /* lives as long as the process */
-static bool inherited;      /* from the process that forked this one */
-static bool asked_to_watch; /* contexts; from the first request on, since it costs every callback a little */
-static bool watches;        /* from 3.14 on: whoever runs in its context works for a request */
+static lw_requests *table; /* lives as long as the process */
+static bool inherited;     /* from the process that forked this one */
+static bool
+    asked_to_watch; /* contexts; only where somebody is told of times, since it costs every callback a little */
+static bool watches; /* from 3.14 on: whoever runs in its context works for a request */
 
 /* ---- its place in the table ---- */
 
@@ -176,11 +177,20 @@ LW_HOT static void leave(lw_request *request)
     }
 }
 
+void lw_request_time_exactly(void)
+{
+    if (asked_to_watch)
+        return;
+    asked_to_watch = true;
+    watches = lw_context_watch(context_switched) == 0;
+    PyErr_Clear();
+}
+
 uint64_t lw_request_blocking(const lw_request *request)
 {
     const lw_slot *slot = slot_of(request);
     uint64_t own = lw_request_own(&request->clock, lw_clock_now());
-    return slot == NULL || watches ? own : own + lw_slot_child_ns(slot);
+    return slot == NULL || !request->timed ? own : own + lw_slot_child_ns(slot);
 }
 
 bool lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clearings)
@@ -196,11 +206,6 @@ LW_HOT int lw_request_serve(lw_request *request, PyObject *function, PyObject *c
     if (request->function != NULL || request->inner != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "a request is served once");
         return -1;
-    }
-    if (!asked_to_watch) {
-        asked_to_watch = true;
-        watches = lw_context_watch(context_switched) == 0;
-        PyErr_Clear();
     }
     request->timed = !watches || lw_loop_marks_here() == NULL;
     request->function = Py_NewRef(function);

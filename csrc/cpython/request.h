@@ -59,6 +59,10 @@ void lw_request_enter(lw_request *request);
    slot back. Again: no effect. */
 void lw_request_over(lw_request *request);
 
+/* From now on the time of requests that begin is exact, that of their child tasks included, where the version can tell
+   (3.14); else, and until then, of these only stalls count. */
+void lw_request_time_exactly(void);
+
 /* How long its own code, child tasks included, has held the loop so far. */
 uint64_t lw_request_blocking(const lw_request *request);
 

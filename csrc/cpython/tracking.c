@@ -22,6 +22,8 @@ static struct {
 
 void lw_tracking_tell(PyObject *function)
 {
+    if (function != Py_None)
+        lw_request_time_exactly();
     Py_XSETREF(told_of_responses, function == Py_None ? NULL : Py_NewRef(function));
 }
 
@@ -58,6 +60,7 @@ LW_HOT static lw_times *times_for(tracking *self, lw_request *request, bool http
 {
     if (self->times.names == NULL || !http || request->tells)
         return NULL;
+    lw_request_time_exactly();
     request->tells = true;
     return &self->times;
 }

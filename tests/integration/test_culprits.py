@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -23,6 +24,7 @@ from loopwatch.recording import find_recordings
 from tests.integration.behaviours import END, START
 from tests.integration.exchange import Exchange, exchange, http
 from tests.integration.serving import Address, serving
+from tests.integration.watched_program import LOOPS, run_program
 
 THRESHOLD = 0.020
 BLOCK = 0.047
@@ -416,3 +418,34 @@ class TestMany:
         totals = load(find_recordings([tmp_path])).totals
         assert totals.requests == 5100
         assert 5000 - 4096 <= totals.requests_untracked < 2000
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_child_tasks_are_timed_where_it_is_told(tmp_path: Path, loop: str) -> None:
+    """To be told of every context costs each callback of the program a little."""
+    output, _ = run_program(
+        tmp_path,
+        """
+        from loopwatch import LoopwatchMiddleware
+        from loopwatch._core import REQUEST
+
+        async def app(scope, receive, send):
+            async def child():
+                until = time.perf_counter() + 0.004
+                while time.perf_counter() < until:
+                    pass
+
+            await asyncio.create_task(child())
+            print(scope[REQUEST].blocking_ns() > 3_000_000)
+
+        async def main():
+            for headers in (False, True):
+                served = LoopwatchMiddleware(app, headers=headers)
+                await served({"type": "http", "method": "GET", "path": "/"}, None, None)
+
+        loopwatch.start(record="rec", threshold=1)
+        run(main())
+        """,
+        loop,
+    )
+    assert output.split() == ["False", str(sys.version_info >= (3, 14))]
