@@ -53,7 +53,7 @@ static const lw_intern_limits usual_limits = {
     .codes = 1 << 16, .frames = 1 << 17, .stacks = 1 << 18, .text = 16 << 20};
 /* Whoever reads the queue keeps each of them as an object of Python, several times as big. */
 static const lw_intern_limits queue_limits = {
-    .codes = 1 << 12, .frames = 1 << 13, .stacks = 1 << 14, .text = 2 << 20};
+    .codes = 1 << 11, .frames = 1 << 12, .stacks = 1 << 13, .text = 1 << 20};
 
 /* ---- the thread ---- */
 

@@ -253,15 +253,15 @@ def test_many_short_processes_take_few_lines(tmp_path: Path) -> None:
         builder = RecordingBuilder(pid)
         builder.loop()
         stack = builder.stack(*RUNNER, ("/srv/app/main.py", "f", 3 if pid % 2 else 4))
-        builder.stall(10, pid, (stack, 9), t="open")
+        builder.stall(10, 2 * pid, (stack, 9), t="open")
         builder.write(tmp_path)
     text = render(tmp_path)
-    assert "■ NEVER ENDED 25 processes were stuck, pid 149 for at least 149 ms" in text
-    assert "■ NEVER ENDED 25 processes were stuck, pid 148 for at least 148 ms" in text
+    assert "■ NEVER ENDED 25 processes were stuck, pid 149 for at least 298 ms" in text
+    assert "■ NEVER ENDED 25 processes were stuck, pid 148 for at least 296 ms" in text
     assert text.count("NEVER ENDED") == 2
     shown = [line for line in text.splitlines() if line.startswith("pid 1")]
     assert [line.split()[1] for line in shown] == [str(pid) for pid in range(130, 150)]  # the worst, in their order
-    assert "… and 30 more loops with 30 stalls, 3.43 s" in text
+    assert "… and 30 more loops with 30 stalls, 6.87 s" in text
 
 
 def test_all_frames(tmp_path: Path) -> None:
