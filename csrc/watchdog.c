@@ -86,12 +86,22 @@ static lw_status open_recorder(lw_watchdog *watchdog)
     return status;
 }
 
+/* The deepest stack that is kept has room several times over. */
+static lw_intern_limits limits_for(const lw_options *options)
+{
+    lw_intern_limits limits = options->queue ? queue_limits : usual_limits;
+    uint32_t least = 8 * (options->stack_depth == 0 ? LW_STACK_DEPTH : options->stack_depth);
+    limits.stacks = limits.stacks < least ? least : limits.stacks;
+    limits.frames = limits.frames < least / 2 ? least / 2 : limits.frames;
+    return limits;
+}
+
 /* Everything that belongs to the thread. Without a sampler it goes on: durations are exact all the same. */
 static lw_status open_all(lw_watchdog *watchdog)
 {
     (void)lw_thread_isolate(); /* where there is none, memory and file check their descriptors */
-    lw_status status =
-        lw_intern_create(&watchdog->intern, watchdog->options.queue ? &queue_limits : &usual_limits);
+    lw_intern_limits limits = limits_for(&watchdog->options);
+    lw_status status = lw_intern_create(&watchdog->intern, &limits);
     if (status == LW_OK)
         status = open_recorder(watchdog);
     if (status == LW_OK && watchdog->options.sample &&

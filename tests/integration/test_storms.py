@@ -442,3 +442,25 @@ def test_tables_that_fill_up(tmp_path: Path) -> None:
     )
     assert "block" in [stall.function for stall in stalls[1:]]
     assert blocked(stalls) >= 2  # a busy machine may make one of its own
+
+
+def test_a_deep_stack_fits_into_small_tables(tmp_path: Path) -> None:
+    """Those of a process that is told of its own stalls."""
+    output, _ = run_program(
+        tmp_path,
+        """
+        sys.setrecursionlimit(20_000)
+
+        def descend(left):
+            return descend(left - 1) if left else block(1)
+
+        async def deep():
+            descend(6000)
+
+        loopwatch.start(on_stall=lambda stall: print(stall.function, stall.samples > 0, stall.omitted))
+        run(deep())
+        loopwatch.stop()
+        """,
+        LOOPWATCH_STACK_DEPTH="8192",
+    )
+    assert output.split() == ["block", "True", "0"]
