@@ -455,7 +455,7 @@ def test_a_deep_stack_fits_into_small_tables(tmp_path: Path) -> None:
             return descend(left - 1) if left else block(1)
 
         async def deep():
-            descend(6000)
+            descend(9000)
 
         loopwatch.start(on_stall=lambda stall: print(stall.function, stall.samples > 0, stall.omitted))
         run(deep())
