@@ -15,12 +15,8 @@ void lw_chain_clear(lw_chain *chain)
 
 static void unsettle_from(lw_chain *chain, size_t span)
 {
-    if (span >= chain->settled)
-        return;
-    chain->settled = span;
-    chain->kept_size = 0;
-    for (size_t n = 0; n < span; n++)
-        chain->kept_size += chain->spans[n].size;
+    while (chain->settled > span)
+        chain->kept_size -= chain->spans[--chain->settled].size;
 }
 
 /* ---- links ---- */

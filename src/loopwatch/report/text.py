@@ -225,9 +225,9 @@ class _Page:
     def _processes(self) -> Iterator[Text]:
         loops = [(each, loop) for each in self.run.processes for loop in each.loops]
         if len(loops) > 1:
-            least = sorted((loop.stalled for _, loop in loops), reverse=True)[:_MOST_LOOPS][-1]
-            shown = [(each, loop) for each, loop in loops if loop.stalled >= least][:_MOST_LOOPS]
-            for each, loop in shown:
+            worst = sorted(range(len(loops)), key=lambda place: loops[place][1].stalled, reverse=True)
+            for place in sorted(worst[:_MOST_LOOPS]):
+                each, loop = loops[place]
                 yield Text(
                     f"pid {each.process.pid} · {each.role} · "
                     f"{plain(loop.kind)} in {plain(loop.thread) or 'a thread'} · "
@@ -235,11 +235,11 @@ class _Page:
                     f"{counted(loop.stalls, 'stall')}, {duration(loop.stalled)}"
                     f"{' · running' if each.running else ''}"
                 )
-            if len(loops) > len(shown):
-                stalls = sum(loop.stalls for _, loop in loops) - sum(loop.stalls for _, loop in shown)
-                stalled = sum(loop.stalled for _, loop in loops) - sum(loop.stalled for _, loop in shown)
-                rest = counted(len(loops) - len(shown), "more loop")
-                yield Text(f"… and {rest} with {counted(stalls, 'stall')}, {duration(max(stalled, 0))}")
+            if rest := [loops[place][1] for place in worst[_MOST_LOOPS:]]:
+                stalls, stalled = sum(loop.stalls for loop in rest), sum(loop.stalled for loop in rest)
+                yield Text(
+                    f"… and {counted(len(rest), 'more loop')} with {counted(stalls, 'stall')}, {duration(stalled)}"
+                )
         idle = [each for each in self.run.processes if not each.loops]
         if idle and self.loops:
             names = listed([self._who(each) for each in idle[:5]] + ([f"{len(idle) - 5} more"] if idle[5:] else []))
