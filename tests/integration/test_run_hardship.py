@@ -26,6 +26,8 @@ from tests.integration.watched_program import LOOPS
 if sys.platform != "linux":
     pytest.skip("Linux", allow_module_level=True)
 
+KILLS = 5  # of each kind of process
+
 # A master with a loop and two workers. Each process stalls over and over, and notes when each stall was over.
 PREFORK = """
 import asyncio, os, sys, time
@@ -69,7 +71,7 @@ def is_gone(pid: int) -> bool:
 def test_killed_at_any_moment(project: Project, victim: str) -> None:
     """All that had been written stays, and can be read; the others run on until they are killed, too."""
     project.write("app.py", PREFORK)
-    for number in range(10):
+    for number in range(KILLS):
         process = project.start("run", "-q", "--threshold=2ms", f"--dir=recordings/{number}", "app.py")
         assert process.stdout is not None
         master = int(process.stdout.readline())
@@ -94,7 +96,7 @@ def test_killed_at_any_moment(project: Project, victim: str) -> None:
             ledger.unlink()
     done = project.loopwatch("report", "-f", "json", *map(str, project.folder.glob("recordings/*/*")))
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(json.loads(done.stdout)["processes"]) == 30
+    assert len(json.loads(done.stdout)["processes"]) == 3 * KILLS
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.flaky(reruns=0)
 ROOT = Path(__file__).parents[2]
 MILLIONS = 1.0
 BUDGET = 90.0  # seconds
-INSTRUCTIONS = 50_000  # of each workload
+INSTRUCTIONS = 30_000  # of each workload
 
 
 @contextmanager
@@ -105,14 +105,15 @@ def step(number: int) -> int:
 
 
 def from_two_lines() -> None:
-    """Calls the same function for a while from one line, then ten times as long from another. Both times through C
-    code that takes its time, so that the line is seen by itself as well."""
+    """Calls the same function for a while from one line, then much longer from another. Both times through C code that
+    takes its time, so that the line is seen by itself as well."""
     sum(map(step, filter(None, NUMBERS * 2)))  # first
-    sum(map(step, filter(None, NUMBERS * 20)))  # second
+    sum(map(step, filter(None, NUMBERS * 60)))  # second
 
 
 def test_a_line_is_not_remembered() -> None:
-    """What is known from the last sample must not outlive it: what is called later is called from the later line."""
+    """What is known from the last sample must not outlive it: what is called later is called from the later line. A busy
+    machine may stop the program at the first line, and then it is seen there more often than its share."""
     samples = sample([from_two_lines] * 20)
     source, start = inspect.getsourcelines(from_two_lines)
     seen: Counter[str] = Counter()

@@ -175,9 +175,13 @@ def test_children_of_every_kind(tmp_path: Path, loop: str) -> None:
     _, processes = run_program(
         tmp_path,
         """
+        async def blocking_for_long():
+            "Until the recording says once more what is going on; a busy machine may keep it from beginning at first."
+            block(0.2)
+
         def own_loop():
             nested = new_loop()
-            nested.run_until_complete(blocking())
+            nested.run_until_complete(blocking_for_long())
             nested.close()
 
         def leave_at_once(): pass

@@ -53,11 +53,17 @@ def run_program(
 def recorded(folder: Path) -> list[list[Stall]]:
     """The stalls of each recording file, that of the first process first."""
     found = []
-    for path in sorted(folder.glob("*.jsonl"), key=lambda path: path.stem.partition("-")[2]):  # by start
+    for path in sorted(folder.glob("*.jsonl"), key=_age):
         decoder = Decoder()
         stalls = decoder.feed(path.read_bytes()) + decoder.end_part() + decoder.flush()
         found.append(stalls + decoder.open_stalls())
     return found
+
+
+def _age(path: Path) -> tuple[int, int]:
+    """Of a process: when it began to be recorded, in milliseconds, and its number, since a child may be as quick."""
+    pid, _, start = path.stem.partition("-")
+    return int(start), int(pid)
 
 
 def blocked(stalls: list[Stall]) -> int:
