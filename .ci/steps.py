@@ -2,7 +2,8 @@
 
 Most tests wait most of their time, so there are more lanes than cores. The output of a step is kept in build/logs and
 shown in one piece when the step has ended: its last lines, or, if it failed, all of it. `make test` alone works in this
-folder; all other interpreters install from the sdist, each from a copy of its own, so that no two write the same file.
+folder; all other interpreters install from the sdist, each from a copy of its own, so that no two write the same file,
+and run their tests in two halves, so that no lane is idle at the end.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ TAIL = 20  # lines that are shown of a step that has passed
 SHARED = "not alone"
 EACH = "not alone and not once"
 ALONE = "alone"
+
+SECOND_HALF = ROOT / "tests" / "integration" / "test_r"  # begins here, in alphabetical order; it takes as long as the first
 
 
 class Steps:
@@ -145,11 +148,20 @@ def install_nox(steps: Steps) -> bool:
     return steps.run("nox", "bash", "-c", f"'{sys.executable}' -m venv --clear --without-pip '{NOX}' && {pip}")
 
 
+def halves() -> tuple[list[str], list[str]]:
+    """All files of tests, in two parts."""
+    files = sorted((ROOT / "tests").rglob("test_*.py"))
+    second = [file for file in files if file.parent == SECOND_HALF.parent and file >= SECOND_HALF]
+    return [str(file) for file in files if file not in second], [str(file) for file in second]
+
+
 class Matrix:
     """The tests of one interpreter after another, first those that may run beside others."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, lanes: ThreadPoolExecutor) -> None:
         self._steps = steps
+        self._lanes = lanes
+        self._sdist: dict[str, str] = {}  # where it is, for what installs from it
         self._nox = {"PATH": f"{LINKS}{os.pathsep}{os.environ['PATH']}"}
         self._there: list[str] = []
 
@@ -159,7 +171,7 @@ class Matrix:
         shutil.rmtree(BUILD / "dist", ignore_errors=True)
         install_nox(self._steps)
         self._steps.run("archive", str(NOX / "bin" / "python"), "-m", "build", "--sdist", "-o", str(BUILD / "dist"))
-        self._nox["TESTED_SDIST"] = str(next((BUILD / "dist").glob("*.tar.gz"), "none"))
+        self._sdist["TESTED_SDIST"] = str(next((BUILD / "dist").glob("*.tar.gz"), "none"))
 
     def here(self) -> None:
         """This interpreter: as a person does it who has just cloned the project."""
@@ -169,17 +181,24 @@ class Matrix:
 
     def sdist(self) -> None:
         """What a user installs where there is no wheel."""
-        self._steps.run("sdist", *nox("-s", f"sdist-{OURS}"), **self._nox)
+        self._steps.run("sdist", *nox("-s", f"sdist-{OURS}"), **self._nox, **self._sdist)
 
-    def other(self, version: str, folder: Future[str | None]) -> None:
-        """One that has to be found first, if need be in the folder that somebody fills at this moment."""
+    def other(self, version: str, folder: Future[str | None]) -> Future[None] | None:
+        """One that has to be found first, if need be in the folder that somebody fills at this moment: the first half of
+        its tests. The second is a matter for the next free lane."""
         python = find_python(version) or find_python(version, *filter(None, [folder.result()]))
         if python is None:
             self._steps.note(version, "absent")
-            return
+            return None
         (LINKS / f"python{version}").symlink_to(python)
+        install = nox("--install-only", "-s", f"tests-{version}")
+        if not self._steps.run(f"install {version}", *install, **self._nox, **self._sdist):
+            return None
         self._there.append(version)
-        self._nox_tests(version, version, EACH, "-s")
+        first, second = halves()
+        later = self._lanes.submit(self._nox_tests, f"{version} second", version, EACH, second)
+        self._nox_tests(f"{version} first", version, EACH, first)
+        return later
 
     def alone(self) -> None:
         """What notices any other load, once more for each of them."""
@@ -187,30 +206,31 @@ class Matrix:
             if version == OURS:
                 self._make_test(f"{version} alone", ALONE)
             else:
-                self._nox_tests(f"{version} alone", version, ALONE, "-R", "-s")
+                self._nox_tests(f"{version} alone", version, ALONE, [])
 
     def _make_test(self, label: str, marked: str) -> None:
         self._steps.run(label, "make", "test", f"ARGS=-m '{marked}' --junitxml='{summary.junit(RESULTS, label)}'")
 
-    def _nox_tests(self, label: str, version: str, marked: str, *options: str) -> None:
+    def _nox_tests(self, label: str, version: str, marked: str, files: list[str]) -> None:
         # No cache: they would all write the same one.
-        pytest = ["-p", "no:cacheprovider", "-m", marked, f"--junitxml={summary.junit(RESULTS, label)}"]
-        self._steps.run(label, *nox(*options, f"tests-{version}", "--", *pytest), **self._nox)
+        pytest = ["-p", "no:cacheprovider", "-m", marked, f"--junitxml={summary.junit(RESULTS, label)}", *files]
+        self._steps.run(label, *nox("-R", "-s", f"tests-{version}", "--", *pytest), **self._nox)
 
 
 def run_all(steps: Steps) -> None:
     """All of it, in the order in which it takes least time."""
-    matrix = Matrix(steps)
     with ThreadPoolExecutor() as aside, ThreadPoolExecutor(LANES) as lanes:
+        matrix = Matrix(steps, lanes)
         # Both install packages of the system, so one after the other.
         browser = aside.submit(steps.run, "packages", "bash", ".ci/packages")
         folder = aside.submit(lambda: (browser.result(), install_interpreters(steps))[1])
         matrix.prepare()
         browser.result()
-        tests = [lanes.submit(matrix.here)]
-        tests += [lanes.submit(matrix.other, version, folder) for version in VERSIONS if version != OURS]
-        tests.append(lanes.submit(matrix.sdist))
-        for each in tests:
+        here = lanes.submit(matrix.here)
+        others = [lanes.submit(matrix.other, version, folder) for version in VERSIONS if version != OURS]
+        sdist = lanes.submit(matrix.sdist)
+        second = [later for each in others if (later := each.result()) is not None]
+        for each in (here, sdist, *second):
             each.result()
     matrix.alone()
 
