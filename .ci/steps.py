@@ -41,7 +41,8 @@ SHARED = "not alone"
 EACH = "not alone and not once"
 ALONE = "alone"
 
-SECOND_HALF = ROOT / "tests" / "integration" / "test_r"  # begins here, in alphabetical order; it takes as long as the first
+# The second half of the tests begins here, in alphabetical order: it takes as long as all before it.
+SECOND_HALF = ROOT / "tests" / "integration" / "test_r"
 
 
 class Steps:
@@ -184,8 +185,8 @@ class Matrix:
         self._steps.run("sdist", *nox("-s", f"sdist-{OURS}"), **self._nox, **self._sdist)
 
     def other(self, version: str, folder: Future[str | None]) -> Future[None] | None:
-        """One that has to be found first, if need be in the folder that somebody fills at this moment: the first half of
-        its tests. The second is a matter for the next free lane."""
+        """One that has to be found first, if need be in the folder that somebody fills at this moment: the first half
+        of its tests. The second is a matter for the next free lane."""
         python = find_python(version) or find_python(version, *filter(None, [folder.result()]))
         if python is None:
             self._steps.note(version, "absent")

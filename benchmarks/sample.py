@@ -1,8 +1,9 @@
 """The cost of one sample by depth of the stack: the watchdog's own count of the time it spent sampling.
 
-`python -m benchmarks.sample FOLDER DEPTH still|moving INTERVAL` is the program that is sampled: a stall with so many
-frames that stand still (a sleep), or whose innermost frames come and go (calls in a loop). Every millisecond, as
-shipped, each sample finds cold caches; one right after the other (interval 0) it costs what the gather itself does.
+`python -m benchmarks.sample FOLDER DEPTH asleep|running|calling INTERVAL` is the program that is sampled: a stall with
+so many frames. They stay the same in a sleep, which needs no look at the stack after the first, and in a loop, which
+does; of one that calls, the innermost come and go. Every millisecond, as shipped, each sample finds cold caches; one
+right after the other (interval 0) it costs what the gather itself does.
 """
 
 from __future__ import annotations
@@ -19,12 +20,18 @@ from benchmarks.outcome import Outcome, spread
 from benchmarks.watched import ROOT, last_summary
 
 DEPTHS = [10, 30, 60, 120]
-CASES = [("still", 0.001), ("moving", 0.001), ("still", 0.0)]
 SECONDS = 0.5
 
 
-def still() -> None:
+def asleep() -> None:
     time.sleep(SECONDS)
+
+
+def running() -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        for _ in range(20_000):
+            pass
 
 
 def _leaf(number: int) -> int:
@@ -35,10 +42,14 @@ def _branch(number: int) -> int:
     return _leaf(number) + _leaf(number + 1)
 
 
-def moving() -> None:
+def calling() -> None:
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         sum(_branch(number) for number in range(50))
+
+
+WORKS = {work.__name__: work for work in (asleep, running, calling)}
+CASES = [("asleep", 0.001), ("running", 0.001), ("calling", 0.001), ("asleep", 0.0), ("running", 0.0)]
 
 
 def recurse(depth: int, work: Callable[[], None]) -> None:
@@ -58,8 +69,8 @@ def main(folder: Path, depth: int, kind: str, interval: float) -> None:
     import loopwatch
 
     # The asyncio frames below the task and the work itself count too: about six.
-    loopwatch.start(threshold=0.010, interval=interval, record=folder)
-    asyncio.run(stalls(max(depth - 6, 1), still if kind == "still" else moving, 3))
+    loopwatch.start(threshold=0.010, interval=interval, record=folder, log=False)
+    asyncio.run(stalls(max(depth - 6, 1), WORKS[kind], 3))
     loopwatch.stop()
 
 

@@ -112,8 +112,8 @@ def from_two_lines() -> None:
 
 
 def test_a_line_is_not_remembered() -> None:
-    """What is known from the last sample must not outlive it: what is called later is called from the later line. A busy
-    machine may stop the program at the first line, and then it is seen there more often than its share."""
+    """What is known from the last sample must not outlive it: what is called later is called from the later line. A
+    busy machine may stop the program at the first line, and then it is seen there more often than its share."""
     samples = sample([from_two_lines] * 20)
     source, start = inspect.getsourcelines(from_two_lines)
     seen: Counter[str] = Counter()
