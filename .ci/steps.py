@@ -31,7 +31,7 @@ INSTALLER = ROOT.parent / "shared" / "interpreters" / "install"
 
 VERSIONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"  # of `make test`
-LANES = max(1, min(len(VERSIONS), (os.cpu_count() or 1) * 3 // 2))
+LANES = max(1, min(len(VERSIONS), 2 * (os.cpu_count() or 1)))
 LIMIT = 1500.0  # seconds of one step
 GRACE = 30.0  # seconds to end in
 TAIL = 20  # lines that are shown of a step that has passed
@@ -41,8 +41,8 @@ SHARED = "not alone"
 EACH = "not alone and not once"
 ALONE = "alone"
 
-# The second half of the tests begins here, in alphabetical order: it takes as long as all before it.
-SECOND_HALF = ROOT / "tests" / "integration" / "test_r"
+# Of all tests, those files take as long as the rest.
+SECOND_HALF = "integration/test_[r-z]*.py"
 
 
 class Steps:
@@ -149,13 +149,6 @@ def install_nox(steps: Steps) -> bool:
     return steps.run("nox", "bash", "-c", f"'{sys.executable}' -m venv --clear --without-pip '{NOX}' && {pip}")
 
 
-def halves() -> tuple[list[str], list[str]]:
-    """All files of tests, in two parts."""
-    files = sorted((ROOT / "tests").rglob("test_*.py"))
-    second = [file for file in files if file.parent == SECOND_HALF.parent and file >= SECOND_HALF]
-    return [str(file) for file in files if file not in second], [str(file) for file in second]
-
-
 class Matrix:
     """The tests of one interpreter after another, first those that may run beside others."""
 
@@ -196,9 +189,9 @@ class Matrix:
         if not self._steps.run(f"install {version}", *install, **self._nox, **self._sdist):
             return None
         self._there.append(version)
-        first, second = halves()
-        later = self._lanes.submit(self._nox_tests, f"{version} second", version, EACH, second)
-        self._nox_tests(f"{version} first", version, EACH, first)
+        second = [str(file.relative_to(ROOT)) for file in sorted((ROOT / "tests").glob(SECOND_HALF))]
+        later = self._lanes.submit(self._nox_tests, f"{version} second", version, EACH, *second)
+        self._nox_tests(f"{version} first", version, EACH, f"--ignore-glob=*/{SECOND_HALF}")
         return later
 
     def alone(self) -> None:
@@ -207,14 +200,14 @@ class Matrix:
             if version == OURS:
                 self._make_test(f"{version} alone", ALONE)
             else:
-                self._nox_tests(f"{version} alone", version, ALONE, [])
+                self._nox_tests(f"{version} alone", version, ALONE)
 
     def _make_test(self, label: str, marked: str) -> None:
         self._steps.run(label, "make", "test", f"ARGS=-m '{marked}' --junitxml='{summary.junit(RESULTS, label)}'")
 
-    def _nox_tests(self, label: str, version: str, marked: str, files: list[str]) -> None:
+    def _nox_tests(self, label: str, version: str, marked: str, *which: str) -> None:
         # No cache: they would all write the same one.
-        pytest = ["-p", "no:cacheprovider", "-m", marked, f"--junitxml={summary.junit(RESULTS, label)}", *files]
+        pytest = ["-p", "no:cacheprovider", "-m", marked, f"--junitxml={summary.junit(RESULTS, label)}", *which]
         self._steps.run(label, *nox("-R", "-s", f"tests-{version}", "--", *pytest), **self._nox)
 
 
