@@ -3,7 +3,7 @@
 Most tests wait most of their time, so there are more lanes than cores. The output of a step is kept in build/logs and
 shown in one piece when the step has ended: its last lines, or, if it failed, all of it. `make test` alone works in this
 folder; all other interpreters install from the sdist, each from a copy of its own, so that no two write the same file,
-and run their tests in two halves, so that no lane is idle at the end.
+and run their tests in two parts, so that no lane is idle at the end.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ INSTALLER = ROOT.parent / "shared" / "interpreters" / "install"
 
 VERSIONS = ["3.11", "3.12", "3.13", "3.14", "3.15"]
 OURS = f"{sys.version_info[0]}.{sys.version_info[1]}"  # of `make test`
-LANES = max(1, min(len(VERSIONS), 2 * (os.cpu_count() or 1)))
+LANES = max(1, min(len(VERSIONS), (os.cpu_count() or 1) * 3 // 2))
 LIMIT = 1500.0  # seconds of one step
 GRACE = 30.0  # seconds to end in
 TAIL = 20  # lines that are shown of a step that has passed
@@ -41,8 +41,8 @@ SHARED = "not alone"
 EACH = "not alone and not once"
 ALONE = "alone"
 
-# Of all tests, those files take as long as the rest.
-SECOND_HALF = "integration/test_[r-z]*.py"
+# The tests of `loopwatch run`: a third of the time that all of them take.
+OF_RUN = "integration/test_run_*.py"
 
 
 class Steps:
@@ -178,8 +178,8 @@ class Matrix:
         self._steps.run("sdist", *nox("-s", f"sdist-{OURS}"), **self._nox, **self._sdist)
 
     def other(self, version: str, folder: Future[str | None]) -> Future[None] | None:
-        """One that has to be found first, if need be in the folder that somebody fills at this moment: the first half
-        of its tests. The second is a matter for the next free lane."""
+        """One that has to be found first, if need be in the folder that somebody fills at this moment: most of its
+        tests. The others are a matter for the next free lane."""
         python = find_python(version) or find_python(version, *filter(None, [folder.result()]))
         if python is None:
             self._steps.note(version, "absent")
@@ -189,9 +189,9 @@ class Matrix:
         if not self._steps.run(f"install {version}", *install, **self._nox, **self._sdist):
             return None
         self._there.append(version)
-        second = [str(file.relative_to(ROOT)) for file in sorted((ROOT / "tests").glob(SECOND_HALF))]
-        later = self._lanes.submit(self._nox_tests, f"{version} second", version, EACH, *second)
-        self._nox_tests(f"{version} first", version, EACH, f"--ignore-glob=*/{SECOND_HALF}")
+        of_run = [str(file.relative_to(ROOT)) for file in sorted((ROOT / "tests").glob(OF_RUN))]
+        later = self._lanes.submit(self._nox_tests, f"{version} run", version, EACH, *of_run)
+        self._nox_tests(version, version, EACH, f"--ignore-glob=*/{OF_RUN}")
         return later
 
     def alone(self) -> None:
@@ -223,8 +223,8 @@ def run_all(steps: Steps) -> None:
         here = lanes.submit(matrix.here)
         others = [lanes.submit(matrix.other, version, folder) for version in VERSIONS if version != OURS]
         sdist = lanes.submit(matrix.sdist)
-        second = [later for each in others if (later := each.result()) is not None]
-        for each in (here, sdist, *second):
+        of_run = [later for each in others if (later := each.result()) is not None]
+        for each in (here, sdist, *of_run):
             each.result()
     matrix.alone()
 
