@@ -418,7 +418,9 @@ def test_loops_of_other_kinds(tmp_path: Path) -> None:
         run(blocking())
         """,
     )
-    assert sum(stall.duration >= 0.04 for stall in stalls if stall.thread == "MainThread") == 2
+    # Others may be as long on a machine that gives the program no CPU.
+    long = [stall.function for stall in stalls if stall.thread == "MainThread" and stall.duration >= 0.04]
+    assert long.count("block") == 2
 
 
 def test_tables_that_fill_up(tmp_path: Path) -> None:
