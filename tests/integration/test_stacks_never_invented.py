@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import json
+import platform
 import subprocess
 import sys
 from collections import Counter
@@ -75,8 +76,16 @@ def test_a_million_samples(others: int) -> None:
     assert wrong <= (MILLIONS if others else 0), faults
 
 
+def steps_get_on() -> bool:
+    """Whether a program that stops after every instruction gets anywhere. On ARM before 8.1 (seen under emulation) the
+    same few are run over and over: an atomic operation is a loop there, which begins again when it is interrupted."""
+    cpus = Path("/proc/cpuinfo")
+    return platform.machine() != "aarch64" or not cpus.exists() or " atomics" in cpus.read_text()
+
+
 @pytest.mark.timeout(3 * BUDGET)
 @pytest.mark.skipif(sys.platform != "linux", reason="as Linux has ptrace")
+@pytest.mark.skipif(not steps_get_on(), reason="steps do not get on without atomic instructions")
 def test_after_every_instruction() -> None:
     """Whoever is stopped by a busy machine may be stopped anywhere, and shows the same frames all the time: it is their
     state itself that must not be taken for a stack that never was, nor for none at all."""

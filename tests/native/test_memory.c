@@ -14,12 +14,19 @@
 #include "os/memory.h"
 #include "os/thread.h"
 
-enum { PAGE = 4096, BIG = 1 << 20, PIECES = 10000 };
+enum { LARGEST_PAGE = 65536, BIG = 1 << 20, PIECES = 10000 };
+
+/* Its size: on aarch64 4, 16 or 64 KB. */
+static int page_size(void)
+{
+    return (int)sysconf(_SC_PAGESIZE);
+}
 
 /* Where files must not grow there is no file in memory either, and nobody is killed for trying. */
 static void leave_pipes_only(void)
 {
-    struct rlimit limit = {PAGE, PAGE};
+    rlim_t most = (rlim_t)page_size();
+    struct rlimit limit = {most, most};
 
     CHECK_EQUAL(setrlimit(RLIMIT_FSIZE, &limit), 0);
 }
@@ -106,7 +113,7 @@ CASE(pieces_come_one_after_the_other)
 CASE(a_bad_address_behind_any_number_of_good_bytes)
 {
     lw_memory *memory = open_memory();
-    const char *from = map(BIG, PROT_READ), *bad = map(PAGE, PROT_NONE);
+    const char *from = map(BIG, PROT_READ), *bad = map(page_size(), PROT_NONE);
     static char into[BIG];
 
     for (size_t good = 0; good < 70000; good += good < 9000 ? 1 : 97) {
@@ -122,7 +129,7 @@ CASE(a_bad_address_behind_any_number_of_good_bytes)
 CASE(a_bad_address_at_any_place_among_many)
 {
     lw_memory *memory = open_memory();
-    const char *from = map(BIG, PROT_READ), *bad = map(PAGE, PROT_NONE);
+    const char *from = map(BIG, PROT_READ), *bad = map(page_size(), PROT_NONE);
     static lw_piece pieces[3000];
     static char into[3000 * 40];
 
@@ -131,7 +138,7 @@ CASE(a_bad_address_at_any_place_among_many)
     }
     for (int place = 0; place < 3000; place += 7) {
         lw_piece kept = pieces[place];
-        pieces[place] = piece(bad + place % PAGE, 40);
+        pieces[place] = piece(bad + place % page_size(), 40);
         CHECK_EQUAL(lw_memory_read(memory, pieces, 3000, into), LW_FAULT);
         pieces[place] = kept;
     }
@@ -143,17 +150,17 @@ CASE(a_bad_address_at_any_place_among_many)
 CASE(a_piece_that_runs_out_of_a_page)
 {
     lw_memory *memory = open_memory();
-    char *pages = map(3 * PAGE, PROT_READ);
-    char into[2 * PAGE];
+    char *pages = map(3 * page_size(), PROT_READ);
+    char into[2 * LARGEST_PAGE];
 
-    CHECK_EQUAL(mprotect(pages + 2 * PAGE, PAGE, PROT_NONE), 0);
+    CHECK_EQUAL(mprotect(pages + 2 * page_size(), page_size(), PROT_NONE), 0);
     for (int inside = 1; inside <= 200; inside++) {
-        const char *start = pages + 2 * PAGE - inside;
+        const char *start = pages + 2 * page_size() - inside;
         for (int size = inside - 1; size <= inside + 1; size++) {
             lw_piece cut = piece(start, (size_t)size);
             CHECK_EQUAL(lw_memory_read(memory, &cut, 1, into), size <= inside ? LW_OK : LW_FAULT);
         }
-        lw_piece two[] = {piece(pages, PAGE + 1), piece(start, 300)};
+        lw_piece two[] = {piece(pages, page_size() + 1), piece(start, 300)};
         CHECK_EQUAL(lw_memory_read(memory, two, 2, into), LW_FAULT);
     }
     check_usable(memory);
@@ -210,14 +217,14 @@ CASE(ten_thousand_pieces)
 CASE(a_megabyte_in_one_piece)
 {
     lw_memory *memory = open_memory();
-    char *from = map(BIG + PAGE, PROT_READ);
+    char *from = map(BIG + page_size(), PROT_READ);
     static char into[BIG + 200];
     lw_piece pieces[] = {piece(from + 1, 100), piece(from, BIG), piece(from + 2, 100)};
 
     CHECK_EQUAL(lw_memory_read(memory, pieces, 3, into), LW_OK);
     CHECK(memcmp(into, from + 1, 100) == 0 && memcmp(into + 100, from, BIG) == 0);
     CHECK(memcmp(into + 100 + BIG, from + 2, 100) == 0);
-    CHECK_EQUAL(mprotect(from + BIG - PAGE, PAGE, PROT_NONE), 0);
+    CHECK_EQUAL(mprotect(from + BIG - page_size(), page_size(), PROT_NONE), 0);
     CHECK_EQUAL(lw_memory_read(memory, pieces, 3, into), LW_FAULT);
     check_usable(memory);
     lw_memory_close(memory);
@@ -226,7 +233,7 @@ CASE(a_megabyte_in_one_piece)
 CASE(a_buffer_takes_what_is_read_and_grows)
 {
     lw_memory *memory = open_memory();
-    const char *from = map(BIG, PROT_READ), *bad = map(PAGE, PROT_NONE);
+    const char *from = map(BIG, PROT_READ), *bad = map(page_size(), PROT_NONE);
     size_t sizes[] = {100, 5000, 70000, BIG};
 
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -267,12 +274,12 @@ CASE(a_forked_child_does_not_see_what_was_read)
 /* The limit may fall while the file is there. On a thread that blocks the signal, as the watchdog's does. */
 static void read_beyond_the_limit(void *argument)
 {
-    static char source[PAGE], into[PAGE];
+    static char source[LARGEST_PAGE], into[LARGEST_PAGE];
     lw_memory *memory = open_memory();
-    lw_piece all = piece(source, sizeof source);
+    lw_piece all = piece(source, (size_t)page_size());
 
     leave_pipes_only();
-    char *buffer = lw_memory_buffer(memory, PAGE);
+    char *buffer = lw_memory_buffer(memory, page_size());
     CHECK(buffer != NULL || has_file());
     if (buffer != NULL && has_file()) {
         CHECK_EQUAL(lw_memory_read(memory, &all, 1, buffer), LW_SYSTEM);
@@ -304,9 +311,9 @@ static void *map_and_unmap(void *argument)
     char *page = argument;
 
     while (!atomic_load(&over)) {
-        munmap(page, PAGE);
-        mmap(page, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-        memset(page, 'p', PAGE);
+        munmap(page, page_size());
+        mmap(page, page_size(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+        memset(page, 'p', page_size());
     }
     return NULL;
 }
@@ -314,20 +321,21 @@ static void *map_and_unmap(void *argument)
 CASE(memory_that_vanishes_while_it_is_read)
 {
     lw_memory *memory = open_memory();
-    char *pages = map(3 * PAGE, PROT_READ | PROT_WRITE);
-    static char into[3 * PAGE];
-    int whole = 0, faults = 0;
+    char *pages = map(3 * page_size(), PROT_READ | PROT_WRITE);
+    static char into[3 * LARGEST_PAGE];
+    int whole = 0, faults = 0, last = 300 + page_size();
     pthread_t thread;
 
-    memset(pages, 'p', 3 * PAGE);
-    CHECK_EQUAL(pthread_create(&thread, NULL, map_and_unmap, pages + PAGE), 0);
+    memset(pages, 'p', 3 * page_size());
+    CHECK_EQUAL(pthread_create(&thread, NULL, map_and_unmap, pages + page_size()), 0);
     for (int i = 0; i < 200000 && (i < 20000 || whole == 0 || faults == 0); i++) {
-        lw_piece pieces[] = {piece(pages, 100), piece(pages + PAGE - 50, 200), piece(pages + 2 * PAGE, PAGE)};
+        lw_piece pieces[] = {piece(pages, 100), piece(pages + page_size() - 50, 200),
+                             piece(pages + 2 * page_size(), page_size())};
         lw_status status = lw_memory_read(memory, pieces, 3, into);
         CHECK(status == LW_OK || status == LW_FAULT);
         if (status == LW_OK) {
             whole++;
-            for (int j = 0; j < 300 + PAGE; j++) {
+            for (int j = 0; j < last; j++) {
                 CHECK(into[j] == 'p' || (j >= 150 && j < 300 && into[j] == 0)); /* 0: a page just mapped */
             }
         } else {
@@ -462,11 +470,11 @@ static int read_through_a_small_pipe(void)
         return CHECK_SKIPPED;
     }
     for (int i = 0; i < 4000; i++) {
-        if (pipe(ends) != 0 || fcntl(ends[0], F_GETPIPE_SZ) <= 2 * PAGE) {
+        if (pipe(ends) != 0 || fcntl(ends[0], F_GETPIPE_SZ) <= 2 * page_size()) {
             break;
         }
     }
-    if (fcntl(ends[0], F_GETPIPE_SZ) > 2 * PAGE) {
+    if (fcntl(ends[0], F_GETPIPE_SZ) > 2 * page_size()) {
         return CHECK_SKIPPED;
     }
     memset(source, 'q', sizeof source);

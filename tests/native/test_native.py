@@ -7,14 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from tests.native.native import Toolchain, cases
+from tests.native.native import HERE, Toolchain, cases
 
 pytestmark = pytest.mark.once
 
 PROGRAMS = [
     *("test_intern", "test_json", "test_loop", "test_requests", "test_stall", "test_memory", "test_import_slot"),
-    *("test_alarm", "test_chain", "test_thread", "test_file"),
+    *("test_alarm", "test_chain", "test_thread", "test_file", "test_cause", "test_task"),
 ]
+OTHERS = ["test_recorder", "test_recorder_disk", "test_recorder_queue"]  # run by test_recorder.py
+
+
+def test_all_programs_are_run() -> None:
+    assert sorted(path.stem for path in HERE.glob("test_*.c")) == sorted(PROGRAMS + OTHERS)
 
 
 @pytest.mark.parametrize(
