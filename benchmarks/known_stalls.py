@@ -258,6 +258,50 @@ async def python_loop(clock: Clock) -> None:
 
 
 @scenario
+async def small_calls(clock: Clock) -> None:
+    """No stack of it lasts as long as it takes to read one."""
+
+    def step(number: int) -> int:
+        return number * number % 7  # stall: small_calls
+
+    def two_steps(number: int) -> int:
+        return step(number) + step(number + 1)  # stall: small_calls
+
+    def work(count: int) -> None:
+        for number in range(count):  # stall: small_calls
+            two_steps(number)  # stall: small_calls
+
+    await compute(clock, "small_calls", int, work)
+
+
+@scenario
+async def recursion(clock: Clock) -> None:
+    def work(depth: int) -> int:
+        return work(depth - 1) + work(depth - 2) if depth > 1 else 1  # stall: recursion
+
+    def all_of(times: int) -> None:
+        for _ in range(times):  # stall: recursion
+            work(12)  # stall: recursion
+
+    await compute(clock, "recursion", int, all_of)
+
+
+@scenario
+async def nested_generators(clock: Clock) -> None:
+    def leaves(depth: int) -> Iterator[int]:
+        if depth:
+            yield from leaves(depth - 1)  # stall: nested_generators
+            yield from leaves(depth - 1)  # stall: nested_generators
+        yield depth  # stall: nested_generators
+
+    def work(times: int) -> None:
+        for _ in range(times):  # stall: nested_generators
+            sum(leaves(8))  # stall: nested_generators
+
+    await compute(clock, "nested_generators", int, work)
+
+
+@scenario
 async def regex(clock: Clock) -> None:
     pattern = re.compile("a*b")  # quadratic where there is no b
     await compute(clock, "regex", "a".__mul__, lambda text: pattern.search(text))  # stall: regex

@@ -13,6 +13,7 @@ void lw_activity_begin(lw_activity *activity, uint64_t thread)
         (void)lw_task_open(&activity->task, thread);
     }
     activity->begun = activity->stands = false;
+    activity->stood = 0;
     activity->tally = (lw_tally){0};
     activity->holder_count = 0;
     activity->callback_ns = activity->longest_ns = 0;
@@ -142,13 +143,18 @@ static void begin_stall(lw_activity *activity, const lw_quota *quota, const mome
 }
 
 /* Whether the code moves: while it was read; since the last sample; or it is at an instruction that never stays. The
-   first alone would miss a thread that stood still just because the watchdog had its core. */
-static bool has_moved(const lw_activity *activity, lw_sampler *sampler, const lw_chain *chain, uint32_t stack)
+   first alone would miss a thread that stood still just because the watchdog had its core. What seems to stand is looked
+   at more closely, the first times. */
+static bool has_moved(lw_activity *activity, lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain,
+                      uint32_t stack)
 {
-    if (chain->moved ||
-        (activity->stands && (stack != activity->stack || chain->instruction != activity->instruction)))
-        return true;
-    return lw_sampler_quick(sampler, chain->instruction);
+    enum { CLOSELY = 2 };
+    bool same = stack == activity->stack && chain->instruction == activity->instruction;
+    bool moved = chain->moved || (activity->stands && !same) || lw_sampler_quick(sampler, chain->instruction);
+    if (!moved && activity->stood < CLOSELY)
+        moved = lw_sampler_moves(sampler, view, chain);
+    activity->stood = moved ? 0 : activity->stood + 1;
+    return moved;
 }
 
 static void follow_callback(lw_activity *activity, uint64_t version, uint64_t start, uint64_t now)
@@ -186,7 +192,7 @@ lw_status lw_activity_sample(lw_activity *activity, lw_sampler *sampler, const l
     facts.collecting = accepted && chain->gil.collecting;
     /* Each of the two asks the system for more, and says nothing about the other case. */
     if (lw_facts_on_cpu(&facts))
-        facts.moved = !accepted || has_moved(activity, sampler, chain, *stack);
+        facts.moved = !accepted || has_moved(activity, sampler, view, chain, *stack);
     else
         look_closer(activity, sampler, view, &before, chain, &facts);
     lw_cause cause = lw_cause_of(&facts);
@@ -194,7 +200,7 @@ lw_status lw_activity_sample(lw_activity *activity, lw_sampler *sampler, const l
     if (accepted)
         follow_callback(activity, chain->version, start, before.at_ns);
     activity->begun = true;
-    activity->stands = accepted;
+    activity->stands = accepted && !chain->outer;
     activity->at_ns = before.at_ns;
     activity->cpu_ns = before.cpu_ns;
     activity->stack = *stack;

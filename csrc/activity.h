@@ -27,6 +27,7 @@ typedef struct lw_activity {
     bool
         stands; /* stack and instruction are those of a sample that was accepted, of the stall that goes on */
     /* Since the stall's first sample. */
+    unsigned stood; /* samples in a row in which the code did not move */
     bool begun;
     lw_tally tally;
     uint64_t first_at_ns, first_cpu_ns, first_delay_ns, first_throttled_ns;

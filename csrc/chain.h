@@ -42,6 +42,7 @@ typedef struct lw_chain {
     lw_link *links; /* innermost first; owned */
     size_t count, room;
     lw_current_hint hint;
+    uintptr_t loose_end; /* where the last walk ended, if not below the loop */
     /* The same frames as spans: outermost first; owned. */
     lw_span *spans;
     size_t span_count, span_room;
@@ -54,9 +55,10 @@ typedef struct lw_chain {
     uintptr_t context;
     uint64_t version;
     lw_gil_state gil;
-    uintptr_t instruction; /* of the innermost frame */
-    bool moved;            /* it went on to another one while it was read */
-    bool cut;              /* it was deeper than what is kept */
+    uintptr_t innermost, instruction; /* address of that frame, and where it was */
+    bool moved;                       /* the thread went on while it was read */
+    bool outer;                       /* of a stack that changes too fast, the outer frames only */
+    bool cut;                         /* it was deeper than what is kept */
 } lw_chain;
 
 void lw_chain_clear(lw_chain *chain); /* frees what it owns; may be used again */

@@ -63,7 +63,7 @@ typedef struct lw_cause_record {
 typedef struct lw_stall_record {
     uint32_t loop;
     lw_iteration iteration; /* end_ns: the moment of writing while it runs */
-    uint32_t samples, torn, omitted;
+    uint32_t samples, torn, omitted, outer;
     const lw_stack_count *stacks; /* borrowed */
     size_t stack_count;
     const lw_request_count *requests; /* borrowed; most samples first */
@@ -87,7 +87,7 @@ typedef struct lw_summary_record {
     uint64_t at_ns;
     bool running;
     uint64_t watched_ns, busy_ns, iterations, stalls, stalled_ns, longest_ns, lost, lost_ns;
-    uint64_t samples, torn, cut, unsampled, sampling_ns;
+    uint64_t samples, torn, cut, outer, unsampled, sampling_ns;
     uint64_t requests, requests_untracked;
     uint64_t histogram[LW_LOOP_HISTOGRAM];
 } lw_summary_record;

@@ -157,6 +157,7 @@ static void write_stall(lw_json *json, const lw_stall_record *stall, const char 
     lw_json_number_member(json, "callbacks", stall->iteration.callbacks);
     lw_json_number_member(json, "samples", stall->samples);
     lw_json_number_member(json, "torn", stall->torn);
+    lw_json_number_member(json, "outer", stall->outer);
     lw_json_raw(json, ",\"stacks\":[");
     for (size_t i = 0; i < stall->stack_count; i++) {
         lw_json_raw(json, i == 0 ? "[" : ",[");
@@ -209,6 +210,7 @@ void lw_record_summary(lw_json *json, const lw_summary_record *summary)
     lw_json_number_member(json, "samples", summary->samples);
     lw_json_number_member(json, "torn", summary->torn);
     lw_json_number_member(json, "cut", summary->cut);
+    lw_json_number_member(json, "outer", summary->outer);
     lw_json_number_member(json, "unsampled", summary->unsampled);
     lw_json_number_member(json, "lost", summary->lost);
     lw_json_number_member(json, "lost_ns", summary->lost_ns);

@@ -4,12 +4,16 @@
 #include <string.h>
 
 #include "cpython/code_watch.h"
+#include "learn.h"
+#include "os/clock.h"
+#include "outer.h"
 
 enum {
-    TRIES = 5,          /* gathers that may fail before a sample is torn */
-    LEARNING = 64,      /* rounds of learning code objects within one sample */
-    CHUNK_MOST = 32768, /* bytes of the newest frames copied at once */
-    PAD_PIECE = 64,     /* bytes of one piece of padding */
+    TRIES = 5,     /* gathers that may fail before a sample is torn */
+    LEARNING = 64, /* rounds of learning code objects within one sample */
+    MOMENTS = 3,   /* of leaving a thread alone, to see whether it stands */
+    MOMENT_NS = 10000,
+    PAD_PIECE = 64, /* bytes of one piece of padding */
     PADS_B = 3,
     PADS_C = 31,     /* most pieces of padding before B and C, both 2^n - 1 */
     GLANCES = 4,     /* further looks at the innermost frames */
@@ -51,16 +55,15 @@ struct lw_sampler {
     lw_codes *codes;
     uint32_t random;
     uint64_t freed; /* lw_codes_freed before the gather */
-    bool moved;     /* the innermost frame was not at one instruction in all looks */
+    bool moved;     /* in this sample, not all looks saw the same */
     bool faulted;   /* the last gather met an address that cannot be read */
-    size_t depth; /* links of a chain: two for a frame of Python, as others stand between C and Python code */
+    lw_learner learner;
+    lw_outer outer;
     /* scratch for a chain of `room` frames */
     size_t room;
     lw_piece *pieces;
     char *bytes; /* borrowed from the memory */
     evidence *evidence;
-    lw_link *walked;
-    char chunk[CHUNK_MOST];
     char padding[PAD_PIECE];
 };
 
@@ -95,15 +98,14 @@ lw_status lw_sampler_create(lw_sampler **out, lw_intern *intern, uint32_t depth)
         return LW_NO_MEMORY;
     sampler->intern = intern;
     sampler->random = 1;
-    sampler->depth = 2 * (size_t)(depth == 0 ? LW_STACK_DEPTH : depth);
-    lw_status status = lw_memory_open(&sampler->memory);
+    /* Links of a chain: two for a frame of Python, as others stand between C and Python code. */
+    lw_status status = lw_learner_open(&sampler->learner, 2 * (size_t)(depth == 0 ? LW_STACK_DEPTH : depth));
+    if (status == LW_OK)
+        status = lw_memory_open(&sampler->memory);
     if (status == LW_OK)
         status = lw_codes_create(&sampler->codes, intern);
     if (status == LW_OK)
         status = reserve(sampler, 64);
-    sampler->walked = malloc(sampler->depth * sizeof *sampler->walked);
-    if (status == LW_OK && sampler->walked == NULL)
-        status = LW_NO_MEMORY;
     if (status != LW_OK) {
         lw_sampler_destroy(sampler);
         return status;
@@ -120,7 +122,8 @@ void lw_sampler_destroy(lw_sampler *sampler)
     lw_memory_close(sampler->memory);
     free(sampler->pieces);
     free(sampler->evidence);
-    free(sampler->walked);
+    lw_learner_close(&sampler->learner);
+    lw_outer_clear(&sampler->outer);
     free(sampler);
 }
 
@@ -135,69 +138,6 @@ static uint32_t random_below(lw_sampler *sampler, uint32_t mask)
     return sampler->random >> 16 & mask;
 }
 
-/* ---- the chain: learn it by walking, keep it as the prediction ---- */
-
-/* Where a walk ends: below the loop, or at the outermost frame (a greenlet's stack never meets the loop's frame).
-   A generator without a caller is suspended: it may read so each time, although it was running in between. */
-static bool is_end(const lw_thread_view *view, const lw_raw_frame *frame)
-{
-    return (frame->previous == 0 && !lw_frame_is_generator(frame)) || lw_thread_view_is_base(view, frame);
-}
-
-/* The newest part of the data stack, copied at once; *low is where the copy starts. Empty when it cannot be had. */
-static void copy_chunk(lw_sampler *sampler, const lw_thread_view *view, uintptr_t *low, uintptr_t *high)
-{
-    if (lw_frame_chunk_find(sampler->memory, view, low, high) == LW_OK) {
-        if (*high - *low > CHUNK_MOST)
-            *low = *high - CHUNK_MOST;
-        if (lw_memory_read(sampler->memory, &(lw_piece){*low, *high - *low}, 1, sampler->chunk) == LW_OK)
-            return;
-    }
-    *low = *high = 0;
-}
-
-/* Walk from the frame at `address` until the walk ends or meets the chain again at `rejoin` or further out. What was
-   walked, after the first `kept` links of sampler->walked, takes the place of all that was above that point. */
-static lw_status walk(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, size_t kept,
-                      uintptr_t address, size_t rejoin)
-{
-    uintptr_t low, high;
-    size_t size = lw_frame_size(), count = kept;
-    copy_chunk(sampler, view, &low, &high);
-    for (;;) {
-        size_t meeting = lw_chain_find(chain, rejoin, address);
-        if (meeting < chain->count || count == sampler->depth)
-            return lw_chain_set(chain, sampler->walked, count, meeting, sampler->depth);
-        if (address == 0 || address % sizeof(uintptr_t) != 0)
-            return LW_TORN;
-        char bytes[LW_FRAME_BYTES];
-        const char *frame = bytes;
-        if (address >= low && address < high && high - address >= size) {
-            frame = sampler->chunk + (address - low);
-        } else {
-            lw_status status = lw_memory_read(sampler->memory, &(lw_piece){address, size}, 1, bytes);
-            if (status != LW_OK)
-                return status;
-        }
-        lw_link *link = &sampler->walked[count++];
-        *link = (lw_link){.stack = LW_NONE};
-        lw_frame_decode(frame, address, &link->frame);
-        if (link->frame.previous == address)
-            return LW_TORN;
-        if (is_end(view, &link->frame))
-            return lw_chain_set(chain, sampler->walked, count, chain->count, sampler->depth);
-        address = link->frame.previous;
-    }
-}
-
-/* Learn where the thread is now: drop what was predicted above its current frame, or walk from there. */
-static lw_status learn_chain(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain)
-{
-    uintptr_t current;
-    lw_status status = lw_current_frame_find(sampler->memory, view, &current);
-    return status == LW_OK ? walk(sampler, view, chain, 0, current, 0) : status;
-}
-
 /* The link of frame `broken` leads elsewhere than predicted: keep the frames from `first` to it, as they were just
    read, and walk on from there. */
 static void mend_chain(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, size_t first,
@@ -205,12 +145,8 @@ static void mend_chain(lw_sampler *sampler, const lw_thread_view *view, lw_chain
 {
     size_t kept = broken - first + 1;
     for (size_t i = 0; i < kept; i++)
-        sampler->walked[i] = (lw_link){.frame = sampler->evidence[first + i].frame, .stack = LW_NONE};
-    const lw_raw_frame *last = &sampler->walked[kept - 1].frame;
-    if (is_end(view, last))
-        (void)lw_chain_set(chain, sampler->walked, kept, chain->count, sampler->depth);
-    else
-        (void)walk(sampler, view, chain, kept, last->previous, broken + 1);
+        sampler->learner.walked[i] = (lw_link){.frame = sampler->evidence[first + i].frame, .stack = LW_NONE};
+    (void)lw_learn_on(&sampler->learner, sampler->memory, view, chain, kept, broken + 1);
 }
 
 /* ---- the gather ---- */
@@ -334,12 +270,6 @@ static lw_status gather(lw_sampler *sampler, const lw_thread_view *view, lw_chai
 
 /* ---- the verdict ---- */
 
-static bool same_frame(const lw_raw_frame *a, const lw_raw_frame *b, bool innermost)
-{
-    return a->code == b->code && a->previous == b->previous && a->owner == b->owner &&
-           (innermost || (a->instruction == b->instruction && a->slots == b->slots));
-}
-
 static intptr_t fewest(intptr_t a, intptr_t b)
 {
     return a < b ? a : b;
@@ -350,16 +280,15 @@ static bool is_linked(const lw_sampler *sampler, const lw_thread_view *view, con
 {
     const lw_raw_frame *frame = &sampler->evidence[i].frame, *predicted = &chain->links[i].frame;
     if (i + 1 == chain->count)
-        return is_end(view, frame) ||
-               (chain->count == sampler->depth && frame->previous == predicted->previous);
+        return lw_learn_is_end(view, frame) ||
+               (chain->count == sampler->learner.depth && frame->previous == predicted->previous);
     /* It was no end when the chain was learnt, and is none while it runs the same code. */
     return frame->previous == chain->links[i + 1].frame.address &&
-           (frame->code == predicted->code || !is_end(view, frame));
+           (frame->code == predicted->code || !lw_learn_is_end(view, frame));
 }
 
-/* Whether frame `i` is the same in A, B and C. */
-static bool frame_agrees(lw_sampler *sampler, const lw_chain *chain, const lw_span *span, size_t i,
-                         size_t first)
+/* How frame `i` was in A, B and C. */
+static lw_steadiness look_at_frame(lw_sampler *sampler, const lw_chain *chain, const lw_span *span, size_t i)
 {
     evidence *seen = &sampler->evidence[i];
     uintptr_t address = chain->links[i].frame.address;
@@ -367,10 +296,10 @@ static bool frame_agrees(lw_sampler *sampler, const lw_chain *chain, const lw_sp
     lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_A), address, a);
     lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_B), address, &b);
     lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_C), address, &c);
-    if (i == first)
-        sampler->moved = a->instruction != b.instruction || a->instruction != c.instruction;
     seen->slots = fewest(lw_frame_slots(a), fewest(lw_frame_slots(&b), lw_frame_slots(&c)));
-    return same_frame(a, &b, i == first) && same_frame(a, &c, i == first);
+    if (!lw_frame_same(a, &b, true) || !lw_frame_same(a, &c, true))
+        return LW_UNSTEADY;
+    return lw_frame_same(a, &b, false) && lw_frame_same(a, &c, false) ? LW_STEADY : LW_MOVING;
 }
 
 /* Whether the frames from `first` outwards agree in A, B and C and are linked as predicted. *broken is the frame
@@ -384,7 +313,9 @@ static bool frames_agree(lw_sampler *sampler, const lw_thread_view *view, const 
         for (size_t i = lw_span_first(chain, span), end = lw_span_end(chain, span); i < end; i++) {
             if (i < first)
                 continue;
-            if (!frame_agrees(sampler, chain, span, i, first))
+            lw_steadiness seen = look_at_frame(sampler, chain, span, i);
+            sampler->moved |= seen != LW_STEADY;
+            if (seen < (i == first ? LW_MOVING : LW_STEADY))
                 return false;
             if (!is_linked(sampler, view, chain, i)) {
                 *broken = i;
@@ -472,7 +403,7 @@ static bool glances_agree(lw_sampler *sampler, lw_chain *chain, size_t first, co
             lw_raw_frame again;
             lw_frame_decode(bytes + glances[n].frames[i], chain->links[first + i].frame.address, &again);
             const lw_raw_frame *before = frame_at(sampler, chain, first + i);
-            if (!same_frame(before, &again, i == 0))
+            if (!lw_frame_same(before, &again, i == 0))
                 return false;
             sampler->moved |= i == 0 && before->instruction != again.instruction;
         }
@@ -492,7 +423,7 @@ static bool still_agree(lw_sampler *sampler, const lw_chain *chain, size_t first
                 continue;
             lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_LATER), chain->links[i].frame.address,
                             &again);
-            if (!same_frame(&seen->frame, &again, i == first))
+            if (!lw_frame_same(&seen->frame, &again, i == first))
                 return false;
             sampler->moved |= i == first && seen->frame.instruction != again.instruction;
             seen->slots = fewest(seen->slots, lw_frame_slots(&again));
@@ -542,10 +473,11 @@ static lw_status look_again(lw_sampler *sampler, const lw_thread_view *view, lw_
     if (status != LW_OK)
         return status == LW_FAULT ? LW_TORN : status;
     if (has_returned(chain, first, bytes + later.current) ||
-        !glances_agree(sampler, chain, first, bytes, glances))
+        !glances_agree(sampler, chain, first, bytes, glances) || !lw_chain_same(chain, bytes, LOOK_LATER) ||
+        !still_agree(sampler, chain, first)) {
+        sampler->moved = true;
         return LW_TORN;
-    if (!lw_chain_same(chain, bytes, LOOK_LATER) || !still_agree(sampler, chain, first))
-        return LW_TORN;
+    }
     if (lw_codes_freed() != sampler->freed)
         return LW_TORN; /* and all are proven the next time */
     status = prove_codes(sampler, chain, first);
@@ -663,19 +595,121 @@ static void settle(const lw_sampler *sampler, lw_chain *chain, size_t first)
 
 /* ---- one sample ---- */
 
-/* One gather and its verdict. LW_OK: *stack is set. LW_TORN: try again. LW_FAULT: code was learnt, or what was settled
-   is not; try again for free. Anything else ends the sample. */
-static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
+/* The number of the stack whose innermost frame is `first`, and what else was seen with it. */
+static lw_status show(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, size_t first,
+                      const script *script, uint32_t *stack)
+{
+    lw_thread_context_decode(sampler->bytes + script->context, &chain->context, &chain->version);
+    lw_gil_decode(sampler->bytes + script->gil, &chain->gil);
+    chain->innermost = sampler->evidence[first].frame.address;
+    chain->instruction = sampler->evidence[first].frame.instruction;
+    chain->moved = sampler->moved;
+    chain->cut = !lw_learn_is_end(view, frame_at(sampler, chain, chain->count - 1));
+    return intern_chain(sampler, view, chain, first, stack);
+}
+
+/* ---- the outer frames, where those further in change too fast ---- */
+
+/* What this gather saw of the frames that may be steady. `first` is the one that was current, the chain's length when
+   that is not known. */
+static lw_status note_round(lw_sampler *sampler, const lw_thread_view *view, const lw_chain *chain,
+                            size_t first, const script *script)
+{
+    lw_outer *outer = &sampler->outer;
+    uintptr_t context;
+    uint64_t version;
+    lw_thread_context_decode(sampler->bytes + script->context, &context, &version);
+    lw_status status = lw_outer_begin_round(outer, chain->count, version);
+    if (status != LW_OK)
+        return status;
+    size_t open = lw_chain_open(chain), innermost = first == chain->count ? 0 : first, number = 0;
+    bool more = true;
+    for (; more && number < chain->count - open; number++)
+        more = lw_outer_note(outer, number, &chain->links[chain->count - 1 - number].frame, LW_STEADY);
+    for (size_t n = chain->settled; more && n < chain->span_count; n++) {
+        const lw_span *span = &chain->spans[n];
+        for (size_t i = lw_span_end(chain, span); more && i-- > lw_span_first(chain, span);) {
+            if (i < innermost) {
+                more = false;
+                break;
+            }
+            lw_steadiness seen = look_at_frame(sampler, chain, span, i);
+            if (!is_linked(sampler, view, chain, i))
+                seen = LW_UNSTEADY;
+            more = lw_outer_note(outer, number++, &sampler->evidence[i].frame, seen);
+        }
+    }
+    lw_outer_end_round(outer, chain->count - innermost);
+    return LW_OK;
+}
+
+/* The innermost frame from `first` outwards that runs now or waits for others to: the current one, or one on the data
+   stack. Of generators' frames, which lie elsewhere, only the current one is known. The chain's length: none, or it has
+   returned. */
+static size_t alive(const lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, size_t first)
+{
+    uintptr_t current;
+    if (lw_current_frame_find(sampler->memory, view, &current) == LW_OK) {
+        size_t found = lw_chain_find(chain, 0, current);
+        if (found < chain->count)
+            return found <= first ? first : chain->count;
+    }
+    while (first < chain->count && lw_frame_is_generator(&chain->links[first].frame))
+        first++;
+    if (first < chain->count && lw_frame_on_stack(sampler->memory, view, chain->links[first].frame.address))
+        return first;
+    return chain->count;
+}
+
+/* One more gather, after all tries have failed: its verdict on the outer frames that have been steady. As try_once. */
+static lw_status try_outer(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
 {
     script script;
     sampler->freed = lw_codes_freed();
-    if (chain->count == 0 && learn_chain(sampler, view, chain) != LW_OK)
+    if (chain->count == 0)
+        return LW_TORN;
+    lw_status status = gather(sampler, view, chain, &script);
+    if (status != LW_OK)
+        return status == LW_FAULT ? LW_TORN : status;
+    if (!lw_chain_same(chain, sampler->bytes, LOOK_B))
+        return LW_FAULT;
+    uintptr_t current;
+    bool known = lw_current_frame_decode(sampler->bytes + script.current, &chain->hint, &current) == LW_OK;
+    status =
+        note_round(sampler, view, chain, known ? lw_chain_find(chain, 0, current) : chain->count, &script);
+    if (status != LW_OK)
+        return status;
+    size_t shown = lw_outer_shown(&sampler->outer), end = chain->count, settled = chain->settled;
+    size_t first = shown == 0 ? end : alive(sampler, view, chain, end - shown);
+    if (first == end)
+        return LW_TORN;
+    lw_chain_unsettle(chain, first);
+    if (chain->settled < settled)
+        return LW_FAULT;
+    status = find_codes(sampler, chain, first);
+    if (status == LW_OK)
+        status = look_again(sampler, view, chain, first, &script);
+    if (status == LW_OK && alive(sampler, view, chain, first) != first)
+        status = LW_TORN;
+    if (status != LW_OK)
+        return status;
+    return show(sampler, view, chain, first, &script, stack);
+}
+
+/* One gather and its verdict. LW_OK: *stack is set. LW_TORN: try again. LW_FAULT: code was learnt, or what was settled
+   is not; try again for free. Anything else ends the sample. `again`: an earlier one in this sample has failed. */
+static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, bool again,
+                          uint32_t *stack)
+{
+    script script;
+    sampler->freed = lw_codes_freed();
+    if (chain->count == 0 && lw_learn(&sampler->learner, sampler->memory, view, chain) != LW_OK)
         return LW_TORN;
     lw_status status = gather(sampler, view, chain, &script);
     if (status == LW_FAULT) {
         /* An everyday event: calls at the edge of a data-stack chunk map and unmap it. Twice in a row, it is the part
            that would be kept that cannot be read: it was learnt while the thread was about to link a frame. */
-        if (sampler->faulted || learn_chain(sampler, view, chain) != LW_OK)
+        if (sampler->faulted || lw_learn(&sampler->learner, sampler->memory, view, chain) != LW_OK)
             chain->count = 0;
         sampler->faulted = true;
         return LW_TORN;
@@ -683,20 +717,26 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     sampler->faulted = false;
     if (status != LW_OK)
         return status;
+    size_t broken, settled = chain->settled;
+    if (!lw_chain_same(chain, sampler->bytes, LOOK_B))
+        return LW_FAULT;
     uintptr_t current;
-    if (lw_current_frame_decode(sampler->bytes + script.current, &chain->hint, &current) != LW_OK)
+    bool known = lw_current_frame_decode(sampler->bytes + script.current, &chain->hint, &current) == LW_OK;
+    size_t first = known ? lw_chain_find(chain, 0, current) : chain->count;
+    if (again && note_round(sampler, view, chain, first, &script) == LW_NO_MEMORY)
+        return LW_NO_MEMORY;
+    if (!known)
         return LW_TORN;
-    size_t first = lw_chain_find(chain, 0, current), broken, settled = chain->settled;
     if (first == chain->count) {
-        (void)walk(sampler, view, chain, 0, current, 0);
+        (void)lw_learn_from(&sampler->learner, sampler->memory, view, chain, current);
         return LW_TORN;
     }
-    if (first > sampler->depth / 8 && chain->count == sampler->depth) {
+    if (first > sampler->learner.depth / 8 && chain->count == sampler->learner.depth) {
         chain->count = 0; /* it may have been cut, and there is room for more of it now */
         return LW_TORN;
     }
     lw_chain_unsettle(chain, first);
-    if (!lw_chain_same(chain, sampler->bytes, LOOK_B) || chain->settled < settled)
+    if (chain->settled < settled)
         return LW_FAULT;
     if (!frames_agree(sampler, view, chain, first, &broken)) {
         if (broken < chain->count)
@@ -708,12 +748,7 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
         status = look_again(sampler, view, chain, first, &script);
     if (status != LW_OK)
         return status;
-    lw_thread_context_decode(sampler->bytes + script.context, &chain->context, &chain->version);
-    lw_gil_decode(sampler->bytes + script.gil, &chain->gil);
-    chain->instruction = sampler->evidence[first].frame.instruction;
-    chain->moved = sampler->moved;
-    chain->cut = !is_end(view, frame_at(sampler, chain, chain->count - 1));
-    status = intern_chain(sampler, view, chain, first, stack);
+    status = show(sampler, view, chain, first, &script, stack);
     if (status == LW_OK)
         settle(sampler, chain, first);
     return status;
@@ -728,14 +763,13 @@ static lw_status reopen_memory(lw_sampler *sampler)
     return lw_memory_open(&sampler->memory);
 }
 
-lw_status lw_sampler_take(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
+/* Tries, until one succeeds or enough have failed. */
+static lw_status take_whole(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
 {
     lw_status status = LW_TORN;
     unsigned learnt = 0;
-    if (sampler->memory == NULL && reopen_memory(sampler) != LW_OK)
-        return LW_SYSTEM;
     for (unsigned failed = 0; failed < TRIES && learnt < LEARNING;) {
-        status = try_once(sampler, view, chain, stack);
+        status = try_once(sampler, view, chain, failed > 0, stack);
         if (status == LW_FAULT)
             learnt++;
         else if (status == LW_TORN)
@@ -743,9 +777,31 @@ lw_status lw_sampler_take(lw_sampler *sampler, const lw_thread_view *view, lw_ch
         else
             break;
     }
+    return status == LW_FAULT ? LW_TORN : status;
+}
+
+static lw_status take_outer(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
+{
+    lw_status status = LW_FAULT;
+    sampler->moved = true; /* nothing that stands fails so often */
+    for (unsigned failed = 0; failed < TRIES && status == LW_FAULT; failed++)
+        status = try_outer(sampler, view, chain, stack);
+    return status == LW_FAULT ? LW_TORN : status;
+}
+
+lw_status lw_sampler_take(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack)
+{
+    if (sampler->memory == NULL && reopen_memory(sampler) != LW_OK)
+        return LW_SYSTEM;
+    sampler->moved = false;
+    lw_outer_forget(&sampler->outer);
+    lw_status status = take_whole(sampler, view, chain, stack);
+    chain->outer = status == LW_TORN;
+    if (status == LW_TORN)
+        status = take_outer(sampler, view, chain, stack);
     if (status == LW_SYSTEM && reopen_memory(sampler) == LW_OK)
         return LW_TORN;
-    return status == LW_FAULT ? LW_TORN : status;
+    return status;
 }
 
 lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_request *out)
@@ -758,6 +814,34 @@ lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_req
 bool lw_sampler_quick(lw_sampler *sampler, uintptr_t instruction)
 {
     return sampler->memory != NULL && lw_code_is_quick(sampler->memory, instruction);
+}
+
+/* Whether the frame that was the innermost is current still, and where it was. */
+static bool stands(const lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain)
+{
+    char bytes[LW_CURRENT_BYTES + LW_FRAME_BYTES];
+    script script = {.pieces = sampler->pieces};
+    uintptr_t current;
+    lw_raw_frame frame;
+    size_t pointer = ask_current(&script, view, chain);
+    size_t innermost = ask(&script, chain->innermost, lw_frame_size());
+    if (lw_memory_read(sampler->memory, script.pieces, script.count, bytes) != LW_OK ||
+        lw_current_frame_decode(bytes + pointer, &chain->hint, &current) != LW_OK)
+        return false;
+    lw_frame_decode(bytes + innermost, chain->innermost, &frame);
+    return current == chain->innermost && frame.instruction == chain->instruction;
+}
+
+bool lw_sampler_moves(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain)
+{
+    for (unsigned n = 0; n < MOMENTS; n++) {
+        uint64_t until = lw_clock_now() + MOMENT_NS;
+        while (lw_clock_now() < until)
+            ;
+        if (sampler->memory == NULL || !stands(sampler, view, chain))
+            return true;
+    }
+    return false;
 }
 
 lw_status lw_sampler_gil(lw_sampler *sampler, const lw_thread_view *view, lw_gil_state *out)

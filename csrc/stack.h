@@ -21,7 +21,10 @@
    included, had been cleared in any look, and when the second pointer does not name a caller. These are for reads that
    fall into step with the program, and for a thread that is stopped in the middle by a busy machine: it shows the same
    frames from then on, be they of the moment of the first pointer or not. Random padding is against the former, too.
-   Otherwise the chain is learnt anew and the gather repeated, a few times; then the sample is torn: counted, not shown.
+   Otherwise the chain is learnt anew and the gather repeated, a few times. If all fail, the outer frames are shown that
+   every look of these and of one more gather saw the same (outer.h), once their codes are proven and the innermost of
+   them is known to be in use: by the pointer to the current frame, or by the top of the data stack. If there are none,
+   the sample is torn: counted, not shown.
 
    For frames further out than the innermost few, what the last accepted sample read there stands for A and C (chain.h):
    they have the very same bytes in B and D. A thread that returned to one of them and was back in time has called anew
@@ -67,6 +70,11 @@ lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_req
 
 /* Whether a thread seen at this instruction runs bytecode for sure, and is in no long C call. */
 bool lw_sampler_quick(lw_sampler *sampler, uintptr_t instruction);
+
+/* Whether the thread is elsewhere than the last sample saw it, if it is left alone for a few microseconds, some times.
+   Memory that is read is taken from the thread's core for a moment: code that runs all the time may look as if it stood
+   at the call for which it needs that memory back. Takes 30 us of a thread that does stand. */
+bool lw_sampler_moves(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain);
 
 /* Who holds the GIL now. */
 lw_status lw_sampler_gil(lw_sampler *sampler, const lw_thread_view *view, lw_gil_state *out);

@@ -11,7 +11,7 @@ static const uint64_t open_at_least_ns = UINT64_C(10000000000);
 void lw_stall_begin(lw_stall *stall, uint64_t iteration)
 {
     stall->iteration = iteration;
-    stall->samples = stall->torn = stall->omitted = 0;
+    stall->samples = stall->torn = stall->omitted = stall->outer = 0;
     stall->count = stall->request_count = 0;
     stall->open_due_ns = 0;
 }
@@ -126,6 +126,7 @@ lw_stall_record lw_stall_record_of(const lw_stall *stall, uint32_t loop, const l
         .samples = stall->samples,
         .torn = stall->torn,
         .omitted = stall->omitted,
+        .outer = stall->outer,
         .stacks = stall->stacks,
         .stack_count = stall->count,
         .requests = stall->requests,

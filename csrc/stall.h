@@ -17,7 +17,7 @@ enum {
 
 typedef struct lw_stall {
     uint64_t iteration; /* whose it is; 0: none */
-    uint32_t samples, torn, omitted;
+    uint32_t samples, torn, omitted, outer;
     lw_stack_count *stacks; /* owned; grows up to `most` */
     size_t count, room, most;
     lw_request_count *requests; /* owned; most samples first */

@@ -105,6 +105,7 @@ lw_summary_record lw_watched_summary(const lw_watched *watched, uint64_t now)
         .samples = watched->samples,
         .torn = watched->torn,
         .cut = watched->cut,
+        .outer = watched->outer,
         .unsampled = watched->unsampled,
         .sampling_ns = watched->sampling_ns,
         .requests = load(&watched->marks.requests),
@@ -185,6 +186,8 @@ static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *
     if (status == LW_OK) {
         watched->samples++;
         watched->cut += watched->chain.cut;
+        watched->outer += watched->chain.outer;
+        watched->stall.outer += watched->chain.outer;
         lw_stall_add(&watched->stall, stack);
         look->now = after;
         find_culprit(watched, look, iteration, stack);

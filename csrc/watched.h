@@ -39,7 +39,7 @@ typedef struct lw_watched {
     lw_chain chain;
     lw_stall stall;
     lw_activity activity; /* of its thread, in the stall that goes on */
-    uint64_t samples, torn, cut, unsampled, sampling_ns;
+    uint64_t samples, torn, cut, outer, unsampled, sampling_ns;
     uint64_t summary_due_ns;
     uint64_t summary_version; /* iterations and attachments when the last one was written */
     struct {

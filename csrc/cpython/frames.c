@@ -165,6 +165,30 @@ lw_status lw_frame_chunk_find(lw_memory *memory, const lw_thread_view *view, uin
     return *low < *high ? LW_OK : LW_FAULT;
 }
 
+bool lw_frame_on_stack(lw_memory *memory, const lw_thread_view *view, uintptr_t address)
+{
+    enum { CHUNKS = 64 }; /* further ones were freed while they were read */
+    uintptr_t low, high, chunk;
+    if (lw_frame_chunk_find(memory, view, &low, &high) != LW_OK)
+        return false;
+    for (unsigned n = 0; n < CHUNKS; n++) {
+        if (address >= low && address < high)
+            return true;
+        /* An older one: its `top` counts words (Python/pystate.c, push_chunk). */
+        lw_piece previous = {low - offsetof(_PyStackChunk, data) + offsetof(_PyStackChunk, previous),
+                             sizeof chunk};
+        _PyStackChunk older;
+        if (lw_memory_read(memory, &previous, 1, &chunk) != LW_OK || chunk == 0)
+            return false;
+        lw_piece head = {chunk, offsetof(_PyStackChunk, data)};
+        if (lw_memory_read(memory, &head, 1, &older) != LW_OK || older.top > older.size)
+            return false;
+        low = chunk + offsetof(_PyStackChunk, data);
+        high = low + older.top * sizeof(PyObject *);
+    }
+    return false;
+}
+
 size_t lw_frame_size(void)
 {
     return FRAME_SIZE;
@@ -196,6 +220,12 @@ bool lw_frame_called_directly(const lw_raw_frame *caller, const lw_raw_frame *ca
 intptr_t lw_frame_slots(const lw_raw_frame *frame)
 {
     return frame->running ? INTPTR_MAX : frame->slots;
+}
+
+bool lw_frame_same(const lw_raw_frame *one, const lw_raw_frame *other, bool moves)
+{
+    return one->code == other->code && one->previous == other->previous && one->owner == other->owner &&
+           (moves || (one->instruction == other->instruction && one->slots == other->slots));
 }
 
 bool lw_frame_is_generator(const lw_raw_frame *frame)

@@ -76,8 +76,13 @@ lw_status lw_current_frame_find(lw_memory *memory, const lw_thread_view *view, u
    lie elsewhere. LW_FAULT when it cannot be told. */
 lw_status lw_frame_chunk_find(lw_memory *memory, const lw_thread_view *view, uintptr_t *low, uintptr_t *high);
 
+/* Whether what lies at this address of the data stack, if it does, is in use: all below the top is. */
+bool lw_frame_on_stack(lw_memory *memory, const lw_thread_view *view, uintptr_t address);
+
 size_t lw_frame_size(void); /* bytes of a frame that lw_frame_decode looks at */
 void lw_frame_decode(const void *bytes, uintptr_t address, lw_raw_frame *out);
+/* Whether two looks at one address saw the same frame; `moves`: be it at another instruction. */
+bool lw_frame_same(const lw_raw_frame *one, const lw_raw_frame *other, bool moves);
 /* A frame that belongs to the interpreter itself, without code of its own. */
 bool lw_frame_is_shim(const lw_raw_frame *frame);
 /* Whether no C code is between the two, as far as the version tells. */

@@ -187,7 +187,8 @@ class Stall:
 
     `start` is in Unix seconds, `duration` in seconds. `callbacks` is how many callbacks the loop ran in it.
     `stacks` are the stacks seen, each with its number of samples, most first; `samples` counts them all,
-    `omitted` those whose stack was not kept and `torn` those that had to be thrown away.
+    `outer` those of them that show the outer frames only, since the others changed too fast, `omitted` those whose
+    stack was not kept and `torn` those that had to be thrown away.
 
     `request` is the number of the culprit, the request whose code it was, and `endpoint` what that one asked for;
     0 and empty where it was no request's or that is not known. `requests_delayed` is how many requests had to wait
@@ -200,6 +201,7 @@ class Stall:
     samples: int = 0
     stacks: tuple[tuple[Stack, int], ...] = ()
     torn: int = 0
+    outer: int = 0
     omitted: int = 0
     allowed: bool = False
     state: State = "ended"
@@ -296,6 +298,7 @@ class Loop:
     samples: int = 0
     torn: int = 0
     cut: int = 0  # samples of stacks that were deeper than what is kept
+    outer: int = 0  # samples that show the outer frames only: the others changed too fast
     omitted: int = 0  # samples beyond the number of distinct stacks kept for one stall
     unsampled: int = 0
     lost: int = 0

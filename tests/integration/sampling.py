@@ -51,6 +51,7 @@ class Samples:
     stacks: Counter[Seen] = field(default_factory=Counter)
     stalls: list[Stall] = field(default_factory=list)
     torn: int = 0
+    outer: int = 0
     omitted: int = 0
 
     @property
@@ -133,6 +134,7 @@ def _collect() -> Samples:
         for stall in decoder.feed(lines):
             samples.stalls.append(stall)
             samples.torn += stall.torn
+            samples.outer += stall.outer
             samples.omitted += stall.omitted
             merged.update(dict(stall.stacks))
     damage = decoder.process.damage

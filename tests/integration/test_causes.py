@@ -30,6 +30,31 @@ def python():
         for number in range(1000):
             total = (total * 31 + number) % 1_000_003
 
+def step(number):
+    return number * 31 % 1_000_003
+
+def small_calls():
+    for _ in until(0.06):
+        for number in range(100):
+            step(number)
+
+def descend(depth):
+    return descend(depth - 1) + descend(depth - 2) if depth > 1 else 1
+
+def recursion():
+    for _ in until(0.06):
+        descend(10)
+
+def leaves(depth):
+    if depth:
+        yield from leaves(depth - 1)
+        yield from leaves(depth - 1)
+    yield depth
+
+def generators():
+    for _ in until(0.06):
+        sum(leaves(7))
+
 def empty_loop():
     for _ in range(3_000_000):
         pass
@@ -75,6 +100,9 @@ def make_garbage():
 CASES = {
     "python": "python",
     "empty_loop": "python",
+    "small_calls": "python",
+    "recursion": "python",
+    "generators": "python",
     "held_call": "native",
     "expression": "native",
     "released_call": "native",

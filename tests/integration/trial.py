@@ -1,7 +1,7 @@
 """The workloads before the judge: `python -m tests.integration.trial MILLIONS SECONDS [WORKLOAD…]`.
 
-Samples each workload for a while, round after round until there are so many millions of samples or the time is up, and
-prints one JSON line per workload. A program of its own, so that nothing but the work runs beside the watchdog.
+Samples each workload for a while, round after round until there are so many millions of whole stacks or the time is up,
+and prints one JSON line per workload. A program of its own, so that nothing but the work runs beside the watchdog.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ class Verdict:
     name: str
     taken: int = 0
     torn: int = 0
+    outer: int = 0
     omitted: int = 0
     distinct: int = 0
     faults: dict[str, int] = field(default_factory=dict)
@@ -42,6 +43,7 @@ def judge(verdict: Verdict, calls: Calls, samples: Samples) -> None:
     verdict.faults = dict(faults)
     verdict.taken += samples.taken
     verdict.torn += samples.torn
+    verdict.outer += samples.outer
     verdict.omitted += samples.omitted
     verdict.distinct = max(verdict.distinct, len(samples.stacks))
 
@@ -53,7 +55,7 @@ def main(millions: float, seconds: float, names: list[str]) -> None:
     verdicts = [Verdict(name) for name in known]
     for name, calls in known.items():
         calls.learn(WORKLOADS[name])
-    while sum(verdict.taken for verdict in verdicts) < millions * 1e6 and time.monotonic() < end:
+    while sum(verdict.taken - verdict.outer for verdict in verdicts) < millions * 1e6 and time.monotonic() < end:
         for verdict in verdicts:
             samples = sample([WORKLOADS[verdict.name]] * round(ROUND / TURN))
             judge(verdict, known[verdict.name], samples)

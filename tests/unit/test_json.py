@@ -56,6 +56,7 @@ LOOP = members(
     samples=COUNT,
     samples_torn=COUNT,
     samples_cut=COUNT,
+    samples_outer=COUNT,
     samples_omitted=COUNT,
     stalls_unsampled=COUNT,
 )

@@ -26,6 +26,7 @@ class Count:
     recorded_worst: float = 0.0
     samples: int = 0
     torn: int = 0
+    outer: int = 0
     omitted: int = 0
     unsampled: int = 0
     beyond: float = 0.0  # seconds that a running stall has lasted since its newest record
@@ -35,6 +36,7 @@ class Count:
         duration = stall.duration
         self.samples += stall.samples
         self.torn += stall.torn
+        self.outer += stall.outer
         self.omitted += stall.omitted
         self.unsampled += not stall.samples
         if stall.state in ("ended", "cut"):

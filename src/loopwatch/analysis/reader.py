@@ -224,6 +224,7 @@ class Reader:
             worst=worst,
             samples=max(loop.samples, count.samples),
             torn=max(loop.torn, count.torn),
+            outer=max(loop.outer, count.outer),
             omitted=count.omitted,
             unsampled=max(loop.unsampled, count.unsampled),
         )

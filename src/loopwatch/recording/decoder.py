@@ -249,6 +249,7 @@ class Decoder:
                 samples=samples,
                 stacks=self._tables.stacks(record),
                 torn=count(record, "torn"),
+                outer=count(record, "outer"),
                 omitted=count(record, "omitted"),
                 allowed=record.get("allowed") is True,
                 state=state,

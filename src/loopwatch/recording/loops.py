@@ -65,6 +65,7 @@ class Loops:
             samples=count(record, "samples"),
             torn=count(record, "torn"),
             cut=count(record, "cut"),
+            outer=count(record, "outer"),
             unsampled=count(record, "unsampled"),
             lost=count(record, "lost"),
             requests=count(record, "requests"),

@@ -102,6 +102,7 @@ def _loop(loop: Loop) -> dict[str, Any]:
         "samples": loop.samples,
         "samples_torn": loop.torn,
         "samples_cut": loop.cut,
+        "samples_outer": loop.outer,
         "samples_omitted": loop.omitted,
         "stalls_unsampled": loop.unsampled,
     }

@@ -254,6 +254,11 @@ class _Page:
             yield Text(
                 f"{counted(torn, 'sample')} beside {number(samples)} good ones caught the stack changing: not used."
             )
+        if outer := sum(loop.outer for loop in self.loops):
+            yield Text(
+                f"{number(outer)} of {counted(samples, 'sample')} show the outer frames only: "
+                "those further in changed too fast."
+            )
         if omitted := sum(loop.omitted for loop in self.loops):
             what = counted(omitted, "sample")
             yield Text(f"{what} had no room among the stacks of their stall (setting: stacks).", style="yellow")
