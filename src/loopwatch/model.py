@@ -7,6 +7,7 @@ unless a name says otherwise.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -34,6 +35,12 @@ CAUSES: tuple[Cause, ...] = ("python", "native", "blocked", "gil", "gc", "starve
 
 # The functions of a loop that run callbacks: what stands further out than these is not part of any callback.
 _RUNNERS = frozenset({"run", "run_forever", "run_until_complete", "_run_once", "_run"})
+
+
+PlaceKey = tuple[str, int, str]
+"""Of a frame: see `place_key`."""
+
+_END: PlaceKey = "", -1, ""  # after the innermost own line
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +80,7 @@ class Stack:
     place: Frame = field(init=False, repr=False)
     """The frame that a stall with this stack is put down to: the user's own, else the outermost of a library, else the
     outermost of anything."""
-    key: tuple[str, int, str] = field(init=False, repr=False)  # `place_key` of the place
+    key: PlaceKey = field(init=False, repr=False)  # `place_key` of the place
     _hash: int = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -243,18 +250,23 @@ class Stall:
 
     @property
     def stack(self) -> Stack | None:
-        """The most sampled stack of the place that most samples have in common; None without samples."""
+        """The most sampled stack of the place that most samples have in common; None without samples.
+
+        Where no place has half of them, code that calls many small functions would lose to a single long call, though
+        it took longer: then it is the place that one comes to by going, from the outermost own line on, where most
+        samples went.
+        """
         if len(self.stacks) == 1:
             return self.stacks[0][0]
-        samples: dict[tuple[str, int, str], int] = {}
+        samples: Counter[PlaceKey] = Counter()
         for stack, count in self.stacks:
-            samples[stack.key] = samples.get(stack.key, 0) + count
+            samples[stack.key] += count
         if not samples:
             return None
-        # Ties go to the name that sorts first, so that the same recording always gives the same report.
-        most = max(samples.values())
-        place = min([key for key, count in samples.items() if count == most])
-        return next(stack for stack, _ in self.stacks if stack.key == place)
+        place = _most(samples)
+        if 2 * samples[place] >= samples.total():
+            return next(stack for stack, _ in self.stacks if stack.key == place)
+        return _followed(self.stacks)
 
     @property
     def file(self) -> str:
@@ -272,7 +284,37 @@ class Stall:
         return place.function if (place := self.place) else ""
 
 
-def place_key(frame: Frame) -> tuple[str, int, str]:
+def _most(samples: Counter[PlaceKey]) -> PlaceKey:
+    """What has the most samples; of equals the one that sorts first, so that a recording always gives one report."""
+    most = max(samples.values())
+    return min([key for key, count in samples.items() if count == most])
+
+
+def _way(stack: Stack) -> list[PlaceKey]:
+    """The own lines of a stack, innermost first, and an end; its place, if it has none."""
+    way = [_END]
+    node: Stack | None = stack
+    while node is not None and node.own is not None:
+        if node.own is node.frame:
+            way.append(node.key)
+        node = node.parent
+    return way if len(way) > 1 else [_END, stack.key]
+
+
+def _followed(stacks: tuple[tuple[Stack, int], ...]) -> Stack:
+    """The most sampled stack that is left after going where most samples went, from line to line, to the last one."""
+    left = [(stack, count, _way(stack)) for stack, count in stacks]
+    line = None
+    while line != _END:
+        samples: Counter[PlaceKey] = Counter()
+        for _, count, way in left:
+            samples[way[-1]] += count
+        line = _most(samples)
+        left = [each for each in left if each[2].pop() == line]
+    return left[0][0]
+
+
+def place_key(frame: Frame) -> PlaceKey:
     """What makes two samples the same place: file, line and function. Columns do not: they move within a line."""
     return frame.file, frame.line, frame.function
 

@@ -57,6 +57,30 @@ def test_what_lies_outside_the_loop_is_nobodys_fault() -> None:
     assert (site.basis, site.frame) == ("library", library)
 
 
+def test_many_small_calls_outweigh_one_that_is_longer_than_each_of_them() -> None:
+    """Thirty samples of one call from line 10, on three lines of two functions; twenty-five of a sort from line 11."""
+    top, sort = (RUN, frame("handler", 10)), stack(RUN, frame("handler", 11), frame("sort", 1))
+    walk, step, rest = (stack(*top, frame("walk", 5), frame("step", line)) for line in (1, 2, 3))
+    short = stack(*top, frame("walk", 5))
+    (site,) = sites(stall((sort, 25), (walk, 12), (step, 8), (rest, 6), (short, 4)))
+    assert site.frame == frame("step", 1)
+
+
+def test_half_of_the_samples_are_enough_wherever_they_were_called_from() -> None:
+    lock = frame("lock", 3)
+    one, two, other = (stack(RUN, frame("handler", line), lock) for line in (10, 11, 12))
+    (site,) = sites(stall((stack(RUN, frame("handler", 10), frame("parse", 1)), 40), (one, 15), (two, 14), (other, 11)))
+    assert site.frame == lock
+
+
+def test_samples_that_end_on_the_way_are_followed_like_others() -> None:
+    """What is told of the outer frames only has its place there."""
+    outer, inner = stack(RUN, frame("handler", 10)), stack(RUN, frame("handler", 10), frame("walk", 5))
+    other, third = stack(RUN, frame("handler", 12)), stack(RUN, frame("handler", 13), frame("last", 1))
+    (site,) = sites(stall((outer, 5), (other, 4), (inner, 3), (third, 2)))
+    assert site.frame == frame("handler", 10)
+
+
 def test_without_own_code_the_outermost_library_frame_counts() -> None:
     outer, inner = frame("outer", 1, "library"), frame("inner", 2, "library")
     (site,) = sites(stall((stack(RUN, frame("contextlib", 1, "stdlib"), outer, inner), 9)))

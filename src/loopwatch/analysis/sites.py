@@ -1,7 +1,7 @@
 """Sites: where stalls come from.
 
 A stall belongs to exactly one site, so that the sites' totals add up to the whole: the place (`Stack.place`) that
-most of its samples have in common. A stall without a sample has a site all the same, which says so.
+`Stall.stack` finds in its samples. A stall without a sample has a site all the same, which says so.
 
 Places are lines, yet a loop in pure Python moves over several, and which of them was sampled most is chance. So
 two lines of one function become one site when each is seen a good deal in the stalls of the other.
