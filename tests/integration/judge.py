@@ -13,7 +13,7 @@ import sys
 from types import CodeType, FrameType
 from typing import Any
 
-from loopwatch.model import Frame
+from loopwatch.stack import Frame
 from tests.integration import sampling
 from tests.integration.sampling import Seen, Work, run_turns
 

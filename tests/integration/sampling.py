@@ -18,8 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loopwatch import _core
-from loopwatch.model import Frame, Stack, Stall
+from loopwatch.model import Stall
 from loopwatch.recording import Decoder
+from loopwatch.stack import Frame, Stack
 
 TURN = 0.02
 """Seconds that one callback lasts, about: a stall each."""

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from loopwatch.model import Frame
+from loopwatch.stack import Frame
 from tests.integration.sampling import Seen, sample
 
 # What is wrong once in a while is wrong.

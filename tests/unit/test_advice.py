@@ -11,7 +11,8 @@ from loopwatch.analysis.advice import STATES, Advice, Advisor, Rule, rules, stat
 from loopwatch.analysis.causes import Why
 from loopwatch.analysis.sites import Site, SiteTable
 from loopwatch.analysis.source import Source
-from loopwatch.model import Activity, Cause, Frame, Phase, Stack, Stall
+from loopwatch.model import Activity, Cause, Phase, Stall
+from loopwatch.stack import Frame, Stack
 from tests.unit.advice_cases import CASES, HEADER, Case
 
 SITE = "/srv/.venv/lib/python3.12/site-packages/"

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from loopwatch.logs import StallLog
-from loopwatch.model import Frame, Stack, Stall
+from loopwatch.model import Stall
+from loopwatch.stack import Frame, Stack
 
 
 class Clock:

@@ -10,7 +10,7 @@ import pytest
 from loopwatch.analysis.origins import Origins
 from loopwatch.analysis.source import Source
 from loopwatch.analysis.syntax import Module, Modules
-from loopwatch.model import Frame
+from loopwatch.stack import Frame
 
 
 def origin(source: str) -> str:

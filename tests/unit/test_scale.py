@@ -16,9 +16,10 @@ from loopwatch.analysis.flame import Weights
 from loopwatch.analysis.run import Run, load
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.cli import progress
-from loopwatch.model import Frame, Stack, Stall
+from loopwatch.model import Stall
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
+from loopwatch.stack import Frame, Stack
 from tests.unit.project import make_project, make_service
 from tests.unit.recordings import MS, RUNNER, SITE, UNIX, RecordingBuilder
 

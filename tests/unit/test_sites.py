@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from loopwatch.analysis.causes import GilHolder
 from loopwatch.analysis.shape import Shape, shape_of
 from loopwatch.analysis.sites import Site, SiteTable, percentile
-from loopwatch.model import Activity, Cause, Frame, Holder, Kind, Stack, Stall
+from loopwatch.model import Activity, Cause, Holder, Stall
+from loopwatch.stack import Frame, Kind, Stack
 
 THRESHOLD = 0.010
 

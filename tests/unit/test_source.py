@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from loopwatch.analysis.source import Source, join, shorten
-from loopwatch.model import Frame
+from loopwatch.stack import Frame
 
 
 def place(file: Path, text: str, expression: str, encoding: str = "utf-8") -> Frame:

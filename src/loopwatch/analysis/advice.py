@@ -22,7 +22,7 @@ from loopwatch.analysis.origins import Origins
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
 from loopwatch.analysis.syntax import Module, Modules
-from loopwatch.model import Frame, Stack
+from loopwatch.stack import Frame, Stack
 
 # What the thread was doing, as far as that decides on the mend; `held` and `released` are `native`.
 State = Literal["python", "held", "released", "blocked", "gil", "gc", "starved", "throttled"]

@@ -6,7 +6,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Literal
 
-from loopwatch.model import CAUSES, Activity, Cause, Frame
+from loopwatch.model import CAUSES, Activity, Cause
+from loopwatch.stack import Frame
 
 _MOST_HOLDERS = 1000  # distinct places kept while adding up; the rarest go first
 

@@ -15,7 +15,7 @@ from loopwatch.analysis.frames import relative
 from loopwatch.analysis.run import Run
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
-from loopwatch.model import Frame
+from loopwatch.stack import Frame
 
 # What became of a site; `same` is one whose rate has changed by less than a quarter.
 Outcome = Literal["gone", "new", "grown", "shrunk", "same"]

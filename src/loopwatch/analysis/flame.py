@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from loopwatch.model import Frame, Stack, Stall
+from loopwatch.model import Stall
+from loopwatch.stack import Frame, Stack
 
 _MOST_STACKS = 2000  # distinct stacks kept per site; of the rest the inner frames are left out
 

@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from pathlib import PurePosixPath, PureWindowsPath
 
-from loopwatch.model import Frame, Stack
+from loopwatch.stack import Frame, Stack
 
 _SITE = re.compile(r".*[/\\](?:site|dist)-packages[/\\]", re.DOTALL)
 _STDLIB = re.compile(r".*[/\\]python3\.\d+t?[/\\]", re.DOTALL)

@@ -1,7 +1,7 @@
 """Sites: where stalls come from.
 
 A stall belongs to exactly one site, so that the sites' totals add up to the whole: the place (`Stack.place`) that
-`Stall.stack` finds in its samples. A stall without a sample has a site all the same, which says so.
+`heaviest` (stack.py) finds in its samples. A stall without a sample has a site all the same, which says so.
 
 Places are lines, yet a loop in pure Python moves over several, and which of them was sampled most is chance. So
 two lines of one function become one site when each is seen a good deal in the stalls of the other.
@@ -18,7 +18,8 @@ from typing import Literal, NamedTuple
 from loopwatch.analysis.causes import UNKNOWN, Why, WhyTally
 from loopwatch.analysis.flame import Weights
 from loopwatch.analysis.shape import Shape, shape_of
-from loopwatch.model import Cause, Frame, Phase, Stack, Stall, place_key
+from loopwatch.model import Cause, Phase, Stall
+from loopwatch.stack import Frame, Stack, place_key
 
 # What a site stands for:
 #   own        a line of the user's own code

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loopwatch.analysis.frames import relative
-from loopwatch.model import Frame
+from loopwatch.stack import Frame
 
 _LONGEST_FILE = 8 << 20  # bytes; more is not source that a person wrote
 _LONGEST_EXPRESSION = 200  # characters

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TypeAlias
 
 from loopwatch.analysis.source import Source
-from loopwatch.model import Frame
+from loopwatch.stack import Frame
 
 Scope: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef | ast.Module
 _Span: TypeAlias = tuple[int, int, int, int]

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from loopwatch.model import Kind
 from loopwatch.recording.fields import texts
+from loopwatch.stack import Kind
 
 # An event loop is made of these: packages among the libraries, modules in the standard library.
 _LOOP_PACKAGES = re.compile(r"(?:uvloop|winloop|rloop)/|nest_asyncio2?\.py$")

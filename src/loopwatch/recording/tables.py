@@ -5,9 +5,9 @@ from __future__ import annotations
 from operator import itemgetter
 from typing import Final
 
-from loopwatch.model import Frame, Kind, Stack
 from loopwatch.recording.fields import LIMIT, Record, count, integer, text
 from loopwatch.recording.kinds import Kinds
+from loopwatch.stack import Frame, Kind, Stack
 
 _MOST_THREADS = 4096  # whose names are kept
 _SAMPLES: Final = itemgetter(1)

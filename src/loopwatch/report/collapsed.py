@@ -9,10 +9,10 @@ from typing import TextIO
 
 from loopwatch.analysis.frames import short
 from loopwatch.analysis.run import Run
-from loopwatch.model import Frame
 from loopwatch.report.protocol import Options
 from loopwatch.report.stacks import groups, stacks
 from loopwatch.report.words import plain
+from loopwatch.stack import Frame
 
 _MICROSECONDS = 1_000_000
 

@@ -14,9 +14,9 @@ from loopwatch.analysis.diff import Change, Diff, Outcome, Rates
 from loopwatch.analysis.frames import relative, short
 from loopwatch.analysis.run import Run
 from loopwatch.analysis.sites import Site
-from loopwatch.model import Frame
 from loopwatch.report.snippet import fit
 from loopwatch.report.words import command, counted, duration, number, plain
+from loopwatch.stack import Frame
 
 SCHEMA = "loopwatch-diff/1"
 _WIDEST = 110  # cells

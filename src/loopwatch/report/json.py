@@ -16,9 +16,10 @@ from loopwatch.analysis.frames import relative
 from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
-from loopwatch.model import Cause, Frame, Loop
+from loopwatch.model import Cause, Loop
 from loopwatch.report.notes import process_notes
 from loopwatch.report.protocol import Options
+from loopwatch.stack import Frame
 
 SCHEMA = "loopwatch-report/1"
 

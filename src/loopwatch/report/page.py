@@ -20,7 +20,6 @@ from loopwatch.analysis.frames import short
 from loopwatch.analysis.run import PlacedStall, Run
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Excerpt, Source, shorten
-from loopwatch.model import Frame, Stack
 from loopwatch.report.json import (
     process_object,
     run_object,
@@ -33,6 +32,7 @@ from loopwatch.report.protocol import Options
 from loopwatch.report.selected import selected
 from loopwatch.report.stacks import unknown
 from loopwatch.report.words import command, counted, duration, plain
+from loopwatch.stack import Frame, Stack
 
 SCHEMA = "loopwatch-page/1"
 _MOST_BYTES = 2_500_000  # of the whole

@@ -13,10 +13,10 @@ from typing import TextIO
 from loopwatch.analysis.frames import short
 from loopwatch.analysis.run import Run
 from loopwatch.analysis.sites import Site
-from loopwatch.model import Frame
 from loopwatch.report.protocol import Options
 from loopwatch.report.stacks import groups, stacks
 from loopwatch.report.words import command, plain
+from loopwatch.stack import Frame
 
 _NANOSECONDS = 1_000_000_000
 _VARINT, _BYTES = 0, 2  # wire types

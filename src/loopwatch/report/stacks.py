@@ -8,8 +8,8 @@ from types import MappingProxyType
 from loopwatch.analysis.flame import visible
 from loopwatch.analysis.run import Run
 from loopwatch.analysis.sites import Site
-from loopwatch.model import Frame
 from loopwatch.report.protocol import Options
+from loopwatch.stack import Frame
 
 _NO_PLACE: Mapping[str, str] = MappingProxyType(
     {

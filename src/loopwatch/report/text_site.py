@@ -14,11 +14,11 @@ from loopwatch.analysis.causes import GilHolder
 from loopwatch.analysis.frames import below, short
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
-from loopwatch.model import Frame
 from loopwatch.report.causes import cause_of
 from loopwatch.report.protocol import Options
 from loopwatch.report.snippet import fit, snippet
 from loopwatch.report.words import counted, duration, number, plain, share
+from loopwatch.stack import Frame
 
 _INDENT = "    "
 _MOST_ENDPOINTS = 2
