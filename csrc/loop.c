@@ -131,6 +131,7 @@ LW_HOT void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)
 {
     end_iteration(marks, now, false);
     start_iteration(marks, now);
+    lw_bell_put_off(marks->bell, now);
 }
 
 uint64_t lw_loop_delayed_written(const lw_loop_marks *marks)
@@ -154,7 +155,22 @@ LW_HOT void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)
     /* This store and the next load must not change places (seq_cst): the watchdog, about to park, stores
        `armed` and then looks at `polling`; one of the two always sees the other. */
     atomic_store_explicit(&marks->polling, false, memory_order_seq_cst);
-    lw_bell_ring(marks->bell);
+    if (atomic_load_explicit(&marks->bell->armed, memory_order_seq_cst))
+        lw_bell_put_off(marks->bell, now);
+    else
+        lw_bell_ring(marks->bell);
+}
+
+LW_HOT void lw_bell_put_off(lw_bell *bell, uint64_t now)
+{
+    if (!atomic_load_explicit(&bell->alone, memory_order_acquire))
+        return;
+    uint64_t before = atomic_load_explicit(&bell->put_off_ns, memory_order_relaxed);
+    uint64_t looked = atomic_load_explicit(&bell->looked_ns, memory_order_relaxed);
+    if (now - before < bell->suspect_ns / 8 || now > looked + LW_BELL_LOOK_NS)
+        return;
+    atomic_store_explicit(&bell->put_off_ns, now, memory_order_relaxed);
+    lw_alarm_set(bell->alarm, bell->suspect_ns);
 }
 
 LW_HOT void lw_bell_ring(lw_bell *bell)

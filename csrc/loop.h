@@ -45,6 +45,11 @@ typedef struct lw_bell {
     _Atomic bool armed; /* the alarm is set, or the watchdog is awake, or it is gone for good */
     lw_alarm *alarm;    /* borrowed from the watchdog */
     uint64_t patrol_ns; /* how long after leaving the poll it rings */
+    /* A loop that is the only one may put the alarm off with each iteration, since the one before was in time. */
+    _Atomic bool alone;
+    uint64_t suspect_ns; /* how long after that it rings then: when the iteration is to be looked at */
+    _Atomic uint64_t put_off_ns; /* when it last was; by the loop's thread */
+    _Atomic uint64_t looked_ns;  /* when the watchdog last looked */
 } lw_bell;
 
 /* Cumulative figures. Written by the loop's thread; the watchdog may read one while it is behind another. */
@@ -111,6 +116,13 @@ void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now);
 /* Callbacks that this iteration had begun when the context version was `version`. On the loop's thread, or on the
    watchdog's while the iteration is known to go on. */
 uint64_t lw_loop_callbacks(const lw_loop_marks *marks, uint64_t version);
+
+/* Let the watchdog sleep on, since an iteration begins: until this one is suspect, at most LW_BELL_LOOK_NS after its last
+   look, which also writes out what there is. So a busy loop wakes it for what may become a stall, not for being busy: a
+   hundred and more times a second, each of which takes a core from the program or its peers. On the loop's thread; a
+   system call at most eight times in the time after which an iteration is suspect. */
+enum { LW_BELL_LOOK_NS = 50000000 };
+void lw_bell_put_off(lw_bell *bell, uint64_t now);
 
 /* Wake the watchdog a patrol from now, unless it is going to look anyway. Any thread; a system call at most once
    a patrol. */

@@ -2,7 +2,7 @@
 
    parked    every loop is in its poll. No alarm is set; the first loop to leave its poll sets one, a patrol ahead.
    patrol    the alarm rang: a loop that has been in one iteration for most of the threshold is suspect; a busy one
-             is looked at again later.
+             is looked at again later. A loop that is the only one puts the alarm off while its iterations are short.
    sampling  a suspect is sampled every interval until it polls again.
 
    The lock guards the list of loops and what watched.h says is under it. It is held while looking, never while
@@ -146,7 +146,7 @@ static lw_look new_look(lw_watchdog *watchdog)
         .now = lw_clock_now(),
         .clearings = watchdog->clearings,
         .patrol_ns = watchdog->bell.patrol_ns,
-        .suspect_ns = suspect_for(watchdog->options.threshold_ns),
+        .suspect_ns = watchdog->bell.suspect_ns,
         .interval_ns = watchdog->options.interval_ns,
     };
 }
@@ -172,14 +172,20 @@ static uint64_t look_around(lw_watchdog *watchdog)
 {
     uint64_t soonest = 0;
     lw_look look = new_look(watchdog);
+    unsigned hooked = 0, others = 0; /* loops that put off the alarm, if there is no other */
     lw_mutex_lock(watchdog->lock);
     for (lw_watched *loop = watchdog->loops; loop != NULL; loop = loop->next) {
+        hooked += loop->attached && loop->way != LW_POLL_CONTEXT;
+        others += loop->attached && loop->way == LW_POLL_CONTEXT;
         uint64_t again = lw_watched_look(loop, &look);
         if (again != 0 && (soonest == 0 || again < soonest))
             soonest = again;
     }
     if (look.tables_full)
         clear_tables(watchdog, &look);
+    atomic_store(&watchdog->bell.looked_ns, look.now);
+    atomic_store(&watchdog->bell.alone,
+                 hooked == 1 && others == 0 && lw_alarm_is_quiet() && !atomic_load(&watchdog->stopping));
     lw_mutex_unlock(watchdog->lock);
     record_requests(&look, false);
     flush(watchdog, &look);
@@ -301,6 +307,7 @@ lw_status lw_watchdog_start(lw_watchdog **out, const lw_options *options)
     watchdog->options.directory = options->directory == NULL ? NULL : strdup(options->directory);
     watchdog->options.header = strdup(options->header);
     watchdog->bell.patrol_ns = patrol_for(options->threshold_ns);
+    watchdog->bell.suspect_ns = suspect_for(options->threshold_ns);
     watchdog->bell.armed = true; /* until the thread parks, it looks anyway */
     watchdog->lock = lw_mutex_create();
     lw_status status = LW_NO_MEMORY;
@@ -321,6 +328,7 @@ void lw_watchdog_stop(lw_watchdog *watchdog)
         return;
     lw_mutex_lock(watchdog->lock);
     atomic_store(&watchdog->stopping, true);
+    atomic_store(&watchdog->bell.alone, false);
     if (watchdog->bell.alarm != NULL)
         lw_alarm_set(watchdog->bell.alarm, 0);
     lw_mutex_unlock(watchdog->lock);
@@ -476,6 +484,7 @@ static void begin(lw_watched *watched, lw_watchdog *watchdog, const lw_loop_opti
     watched->context.inside = false;
     watched->attached_ns = now;
     watched->attached = true;
+    atomic_store(&watchdog->bell.alone, false); /* until the watchdog has counted */
     /* The first iteration begins now; of a loop whose poll is not seen, with the first callback that is. */
     if (options->way == LW_POLL_CONTEXT)
         atomic_store(&marks->polling, true);

@@ -5,6 +5,7 @@
 #ifndef LW_OS_ALARM_H
 #define LW_OS_ALARM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "../status.h"
@@ -20,6 +21,9 @@ void lw_alarm_close(lw_alarm *alarm);
 /* Ring `after_ns` from now (0: at once), instead of whenever it was set to ring. Any thread, lock-free on
    Linux; also while it is ringing. */
 void lw_alarm_set(lw_alarm *alarm, uint64_t after_ns);
+
+/* Whether one that is set may be set anew without waking who waits for it. */
+bool lw_alarm_is_quiet(void);
 
 /* Wait until it rings. On the thread that opened it. May also return early; the caller looks for itself. */
 void lw_alarm_wait(lw_alarm *alarm);

@@ -1,7 +1,10 @@
 /* The marks of one loop, driven by hand: no poll, no thread, times and context versions are numbers. */
 #include "check.h"
 
+#include <signal.h>
+
 #include "loop.h"
+#include "os/clock.h"
 
 enum { MS = 1000000 };
 
@@ -176,5 +179,57 @@ CASE(no_delays_are_told_where_nothing_is_served)
     lw_loop_enter_phase(marks, LW_PHASE_SERVING, 5);
     lw_loop_enter_phase(marks, LW_PHASE_SERVING, 6);
     CHECK_EQUAL(marks->phases[LW_PHASE_SERVING], 5);
+    free(marks);
+}
+
+/* When the alarm was put off last, after an iteration that begins at `now`. */
+static uint64_t put_off_at(lw_loop_marks *marks, uint64_t now)
+{
+    lw_loop_poll_passed(marks, now);
+    return bell.put_off_ns;
+}
+
+CASE(a_busy_loop_lets_the_watchdog_sleep)
+{
+    lw_loop_marks *marks = begin(100 * MS);
+
+    CHECK_EQUAL(lw_alarm_open(&bell.alarm), LW_OK);
+    bell.suspect_ns = 8 * MS;
+    bell.looked_ns = 100 * MS;
+    CHECK_EQUAL(put_off_at(marks, 101 * MS), 0); /* others need its looks */
+    bell.alone = true;
+    CHECK_EQUAL(put_off_at(marks, 102 * MS), 102 * MS);
+    CHECK_EQUAL(put_off_at(marks, 103 * MS - 1), 102 * MS); /* no system call for each short iteration */
+    CHECK_EQUAL(put_off_at(marks, 103 * MS), 103 * MS);
+    lw_loop_poll_entered(marks, 104 * MS);
+    lw_loop_poll_returned(marks, 105 * MS);
+    CHECK_EQUAL(bell.put_off_ns, 105 * MS);
+    CHECK_EQUAL(put_off_at(marks, 150 * MS), 150 * MS);
+    CHECK_EQUAL(put_off_at(marks, 152 * MS),
+                150 * MS); /* it has to look now and then, to write out what there is */
+    lw_alarm_close(bell.alarm);
+    free(marks);
+}
+
+CASE(an_alarm_that_was_put_off_rings_in_time)
+{
+    lw_loop_marks *marks = begin(lw_clock_now());
+    uint64_t last;
+    sigset_t all;
+
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, NULL); /* as on the watchdog's thread */
+    CHECK_EQUAL(lw_alarm_open(&bell.alarm), LW_OK);
+    bell.suspect_ns = 20 * MS;
+    bell.looked_ns = lw_clock_now();
+    bell.alone = true;
+    lw_alarm_set(bell.alarm, 5 * MS);
+    for (unsigned n = 0; n < 3; n++) {
+        lw_clock_sleep_until(lw_clock_now() + 3 * MS);
+        last = put_off_at(marks, lw_clock_now());
+    }
+    lw_alarm_wait(bell.alarm);
+    CHECK(lw_clock_now() >= last + 20 * MS);
+    lw_alarm_close(bell.alarm);
     free(marks);
 }
