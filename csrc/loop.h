@@ -117,13 +117,6 @@ void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now);
    watchdog's while the iteration is known to go on. */
 uint64_t lw_loop_callbacks(const lw_loop_marks *marks, uint64_t version);
 
-/* Let the watchdog sleep on, since an iteration begins: until this one is suspect, at most LW_BELL_LOOK_NS after its last
-   look, which also writes out what there is. So a busy loop wakes it for what may become a stall, not for being busy: a
-   hundred and more times a second, each of which takes a core from the program or its peers. On the loop's thread; a
-   system call at most eight times in the time after which an iteration is suspect. */
-enum { LW_BELL_LOOK_NS = 50000000 };
-void lw_bell_put_off(lw_bell *bell, uint64_t now);
-
 /* Wake the watchdog a patrol from now, unless it is going to look anyway. Any thread; a system call at most once
    a patrol. */
 void lw_bell_ring(lw_bell *bell);

@@ -297,9 +297,9 @@ static lw_steadiness look_at_frame(lw_sampler *sampler, const lw_chain *chain, c
     lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_B), address, &b);
     lw_frame_decode(seen_in(sampler, chain, span, i, LOOK_C), address, &c);
     seen->slots = fewest(lw_frame_slots(a), fewest(lw_frame_slots(&b), lw_frame_slots(&c)));
-    if (!lw_frame_same(a, &b, true) || !lw_frame_same(a, &c, true))
-        return LW_UNSTEADY;
-    return lw_frame_same(a, &b, false) && lw_frame_same(a, &c, false) ? LW_STEADY : LW_MOVING;
+    if (lw_frame_same(a, &b, false) && lw_frame_same(a, &c, false))
+        return LW_STEADY;
+    return lw_frame_same(a, &b, true) && lw_frame_same(a, &c, true) ? LW_MOVING : LW_UNSTEADY;
 }
 
 /* Whether the frames from `first` outwards agree in A, B and C and are linked as predicted. *broken is the frame
@@ -608,6 +608,15 @@ static lw_status show(lw_sampler *sampler, const lw_thread_view *view, lw_chain 
     return intern_chain(sampler, view, chain, first, stack);
 }
 
+/* The link of the frame that was current; the chain's length where that is another one, or not known: *current is 0. */
+static size_t find_current(const lw_sampler *sampler, lw_chain *chain, const script *script,
+                           uintptr_t *current)
+{
+    if (lw_current_frame_decode(sampler->bytes + script->current, &chain->hint, current) != LW_OK)
+        *current = 0;
+    return *current == 0 ? chain->count : lw_chain_find(chain, 0, *current);
+}
+
 /* ---- the outer frames, where those further in change too fast ---- */
 
 /* What this gather saw of the frames that may be steady. `first` is the one that was current, the chain's length when
@@ -628,11 +637,8 @@ static lw_status note_round(lw_sampler *sampler, const lw_thread_view *view, con
         more = lw_outer_note(outer, number, &chain->links[chain->count - 1 - number].frame, LW_STEADY);
     for (size_t n = chain->settled; more && n < chain->span_count; n++) {
         const lw_span *span = &chain->spans[n];
-        for (size_t i = lw_span_end(chain, span); more && i-- > lw_span_first(chain, span);) {
-            if (i < innermost) {
-                more = false;
-                break;
-            }
+        for (size_t i = lw_span_end(chain, span);
+             more && i > innermost && i-- > lw_span_first(chain, span);) {
             lw_steadiness seen = look_at_frame(sampler, chain, span, i);
             if (!is_linked(sampler, view, chain, i))
                 seen = LW_UNSTEADY;
@@ -674,9 +680,7 @@ static lw_status try_outer(lw_sampler *sampler, const lw_thread_view *view, lw_c
     if (!lw_chain_same(chain, sampler->bytes, LOOK_B))
         return LW_FAULT;
     uintptr_t current;
-    bool known = lw_current_frame_decode(sampler->bytes + script.current, &chain->hint, &current) == LW_OK;
-    status =
-        note_round(sampler, view, chain, known ? lw_chain_find(chain, 0, current) : chain->count, &script);
+    status = note_round(sampler, view, chain, find_current(sampler, chain, &script, &current), &script);
     if (status != LW_OK)
         return status;
     size_t shown = lw_outer_shown(&sampler->outer), end = chain->count, settled = chain->settled;
@@ -721,11 +725,10 @@ static lw_status try_once(lw_sampler *sampler, const lw_thread_view *view, lw_ch
     if (!lw_chain_same(chain, sampler->bytes, LOOK_B))
         return LW_FAULT;
     uintptr_t current;
-    bool known = lw_current_frame_decode(sampler->bytes + script.current, &chain->hint, &current) == LW_OK;
-    size_t first = known ? lw_chain_find(chain, 0, current) : chain->count;
+    size_t first = find_current(sampler, chain, &script, &current);
     if (again && note_round(sampler, view, chain, first, &script) == LW_NO_MEMORY)
         return LW_NO_MEMORY;
-    if (!known)
+    if (current == 0)
         return LW_TORN;
     if (first == chain->count) {
         (void)lw_learn_from(&sampler->learner, sampler->memory, view, chain, current);

@@ -172,11 +172,12 @@ static uint64_t look_around(lw_watchdog *watchdog)
 {
     uint64_t soonest = 0;
     lw_look look = new_look(watchdog);
-    unsigned hooked = 0, others = 0; /* loops that put off the alarm, if there is no other */
+    unsigned attached = 0;
+    bool hooked = true; /* all of them: they can put the alarm off */
     lw_mutex_lock(watchdog->lock);
     for (lw_watched *loop = watchdog->loops; loop != NULL; loop = loop->next) {
-        hooked += loop->attached && loop->way != LW_POLL_CONTEXT;
-        others += loop->attached && loop->way == LW_POLL_CONTEXT;
+        attached += loop->attached;
+        hooked &= !loop->attached || loop->way != LW_POLL_CONTEXT;
         uint64_t again = lw_watched_look(loop, &look);
         if (again != 0 && (soonest == 0 || again < soonest))
             soonest = again;
@@ -185,7 +186,7 @@ static uint64_t look_around(lw_watchdog *watchdog)
         clear_tables(watchdog, &look);
     atomic_store(&watchdog->bell.looked_ns, look.now);
     atomic_store(&watchdog->bell.alone,
-                 hooked == 1 && others == 0 && lw_alarm_is_quiet() && !atomic_load(&watchdog->stopping));
+                 attached == 1 && hooked && lw_alarm_is_quiet() && !atomic_load(&watchdog->stopping));
     lw_mutex_unlock(watchdog->lock);
     record_requests(&look, false);
     flush(watchdog, &look);
