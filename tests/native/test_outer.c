@@ -31,6 +31,13 @@ static void look_at(lw_outer *outer, const lw_raw_frame *frames, size_t count, s
     lw_outer_end_round(outer, count);
 }
 
+/* The rounds that are left, all as they should be. */
+static void look_on(lw_outer *outer, const lw_raw_frame *frames)
+{
+    while (outer->rounds < LW_OUTER_ROUNDS)
+        look_at(outer, frames, MOST, MOST, LW_STEADY);
+}
+
 CASE(nothing_is_shown_before_rounds_enough)
 {
     lw_outer outer = {0};
@@ -54,8 +61,7 @@ CASE(it_ends_where_one_look_differs)
     lw_raw_frame frames[MOST];
     call_each_other(frames);
     look_at(&outer, frames, MOST, 5, LW_UNSTEADY);
-    for (unsigned round = 1; round < LW_OUTER_ROUNDS; round++)
-        look_at(&outer, frames, MOST, MOST, LW_STEADY); /* what was in doubt once does not come back */
+    look_on(&outer, frames); /* what was in doubt once does not come back */
     CHECK_EQUAL(lw_outer_shown(&outer), 5);
     CHECK(!outer.moving);
     lw_outer_clear(&outer);
@@ -110,8 +116,7 @@ CASE(what_has_returned_once_is_not_shown)
     call_each_other(frames);
     look_at(&outer, frames, MOST, 6, LW_MOVING);
     look_at(&outer, frames, 4, MOST, LW_STEADY); /* the fourth is current, and the others are gone */
-    while (outer.rounds < LW_OUTER_ROUNDS)
-        look_at(&outer, frames, MOST, MOST, LW_STEADY);
+    look_on(&outer, frames);
     CHECK_EQUAL(lw_outer_shown(&outer), 4);
     CHECK(!outer.moving);
     lw_outer_clear(&outer);
@@ -139,8 +144,7 @@ CASE(another_callback_has_frames_of_its_own)
     lw_outer outer = {0};
     lw_raw_frame frames[MOST];
     call_each_other(frames);
-    for (unsigned round = 0; round < LW_OUTER_ROUNDS; round++)
-        look_at(&outer, frames, MOST, MOST, LW_STEADY);
+    look_on(&outer, frames);
     CHECK_EQUAL(lw_outer_begin_round(&outer, MOST, callback + 1), LW_TORN);
     CHECK_EQUAL(lw_outer_shown(&outer), 0);
     CHECK_EQUAL(lw_outer_begin_round(&outer, MOST, callback + 1), LW_OK);
