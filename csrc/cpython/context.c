@@ -2,23 +2,11 @@
 
 #include "context.h"
 
-#include "../request_clock.h"
-
-enum { LEVELS_MOST = 7, BITS = 5 };
-
-/* As in Python/hamt.c, which keeps them to itself. */
-typedef struct bitmap_node {
-    PyObject_VAR_HEAD uint32_t bitmap;
-    PyObject *array[1]; /* key and value, or NULL and a deeper node */
-} bitmap_node;
-
-typedef struct array_node {
-    PyObject_HEAD PyObject *array[32];
-    Py_ssize_t count;
-} array_node;
+#include "../hot.h"
+#include "badge.h"
+#include "hamt.h"
 
 static lw_context_types types;
-static size_t clock_offset; /* of lw_request_clock in a Request */
 static bool learnt;
 
 static uint32_t folded_hash(Py_hash_t hash)
@@ -32,10 +20,11 @@ static PyHamtObject *table_of(PyObject *context)
     return ((PyContext *)context)->ctx_vars;
 }
 
-int lw_context_learn(PyObject *one_variable, PyObject *many_variables, PyObject *variable,
-                     PyTypeObject *request, size_t offset)
+int lw_context_learn(PyObject *one_variable, PyObject *many_variables)
 {
+    PyObject *variable = lw_badge_variable();
     Py_hash_t hash = PyObject_Hash(variable);
+    Py_DECREF(variable); /* badge.c keeps it for ever */
     if (hash == -1 && PyErr_Occurred())
         return -1;
     if (!PyContext_CheckExact(one_variable) || !PyContext_CheckExact(many_variables)) {
@@ -47,18 +36,15 @@ int lw_context_learn(PyObject *one_variable, PyObject *many_variables, PyObject 
         .table = (uintptr_t)Py_TYPE(table_of(one_variable)),
         .bitmap = (uintptr_t)Py_TYPE(table_of(one_variable)->h_root),
         .array = (uintptr_t)Py_TYPE(table_of(many_variables)->h_root),
-        .request = (uintptr_t)request,
+        .badge = (uintptr_t)&lw_badge_type,
         .variable = (uintptr_t)variable,
         .hash = folded_hash(hash),
     };
-    Py_INCREF(variable);
-    Py_INCREF(request);
-    clock_offset = offset;
     learnt = types.bitmap != types.array;
     return 0;
 }
 
-const lw_context_types *lw_context_learnt(void)
+LW_HOT const lw_context_types *lw_context_learnt(void)
 {
     return learnt ? &types : NULL;
 }
@@ -74,17 +60,14 @@ static bool is_a(const PyObject *object, uintptr_t type)
 }
 
 /* One level: *next is the deeper node, or *value what the variable holds; both 0: it is not there. */
-static lw_status look_in_bitmap(lw_memory *memory, uintptr_t node, const bitmap_node *head, uint32_t bit,
+static lw_status look_in_bitmap(lw_memory *memory, uintptr_t node, const lw_hamt_bitmap *head, unsigned bit,
                                 uintptr_t *next, uintptr_t *value)
 {
-    if (!(head->bitmap & UINT32_C(1) << bit))
+    size_t index;
+    if (!lw_hamt_pair(head->bitmap, bit, &index))
         return LW_OK;
-    uint32_t below = head->bitmap & ((UINT32_C(1) << bit) - 1);
-    size_t index = 0;
-    for (; below != 0; below &= below - 1)
-        index++;
     uintptr_t pair[2];
-    uintptr_t address = node + offsetof(bitmap_node, array) + index * sizeof pair;
+    uintptr_t address = node + offsetof(lw_hamt_bitmap, array) + index * sizeof pair[0];
     lw_status status = read_bytes(memory, address, pair, sizeof pair);
     if (status != LW_OK)
         return status;
@@ -98,17 +81,17 @@ static lw_status look_in_bitmap(lw_memory *memory, uintptr_t node, const bitmap_
 static lw_status find_value(lw_memory *memory, uintptr_t node, uintptr_t *value)
 {
     *value = 0;
-    for (unsigned level = 0; level < LEVELS_MOST; level++) {
-        bitmap_node head;
-        uint32_t bit = types.hash >> (level * BITS) & 31;
+    for (unsigned level = 0; level < LW_HAMT_LEVELS; level++) {
+        lw_hamt_bitmap head;
+        unsigned bit = lw_hamt_bit(types.hash, level);
         uintptr_t next = 0;
-        lw_status status = read_bytes(memory, node, &head, offsetof(bitmap_node, array));
+        lw_status status = read_bytes(memory, node, &head, offsetof(lw_hamt_bitmap, array));
         if (status != LW_OK)
             return status;
         if (is_a((PyObject *)&head, types.bitmap))
             status = look_in_bitmap(memory, node, &head, bit, &next, value);
         else if (is_a((PyObject *)&head, types.array))
-            status = read_bytes(memory, node + offsetof(array_node, array) + bit * sizeof next, &next,
+            status = read_bytes(memory, node + offsetof(lw_hamt_array, array) + bit * sizeof next, &next,
                                 sizeof next);
         else
             status = LW_TORN; /* a collision node, or no node at all */
@@ -117,6 +100,31 @@ static lw_status find_value(lw_memory *memory, uintptr_t node, uintptr_t *value)
         node = next;
     }
     return LW_TORN;
+}
+
+/* A badge that is handed on meanwhile shows another number before than after. */
+static lw_status read_badge(lw_memory *memory, uintptr_t address, lw_seen_request *out)
+{
+    enum { HEAD = offsetof(lw_badge, clock), CLOCK = offsetof(lw_request_clock, own_ns) };
+    lw_badge badge;
+    uint64_t after;
+    const lw_piece pieces[] = {
+        {address, HEAD},
+        {address + HEAD, CLOCK},
+        {address + offsetof(lw_badge, number), sizeof after},
+    };
+    char bytes[HEAD + CLOCK + sizeof after];
+    lw_status status = lw_memory_read(memory, pieces, 3, bytes);
+    if (status != LW_OK)
+        return status;
+    memcpy(&badge, bytes, HEAD + CLOCK);
+    memcpy(&after, bytes + HEAD + CLOCK, sizeof after);
+    uint64_t number = atomic_load_explicit(&badge.number, memory_order_relaxed);
+    if (!is_a((PyObject *)&badge, types.badge) || number != after)
+        return LW_TORN;
+    if (number != 0)
+        *out = (lw_seen_request){number, badge.clock.slot, badge.clock.endpoint, badge.clock.since_ns != 0};
+    return LW_OK;
 }
 
 lw_status lw_context_request(lw_memory *memory, uintptr_t context, lw_seen_request *out)
@@ -138,21 +146,7 @@ lw_status lw_context_request(lw_memory *memory, uintptr_t context, lw_seen_reque
     if (!is_a((PyObject *)&table, types.table))
         return LW_TORN;
     status = find_value(memory, (uintptr_t)table.h_root, &value);
-    if (status != LW_OK || value == 0)
-        return status;
-    PyObject object;
-    lw_request_clock clock;
-    const lw_piece pieces[] = {{value, sizeof object}, {value + clock_offset, sizeof clock}};
-    char bytes[sizeof object + sizeof clock];
-    status = lw_memory_read(memory, pieces, 2, bytes);
-    if (status != LW_OK)
-        return status;
-    memcpy(&object, bytes, sizeof object);
-    memcpy(&clock, bytes + sizeof object, sizeof clock);
-    if (!is_a(&object, types.request))
-        return LW_TORN;
-    *out = (lw_seen_request){clock.number, clock.slot, clock.endpoint, clock.since_ns != 0};
-    return LW_OK;
+    return status != LW_OK || value == 0 ? status : read_badge(memory, value, out);
 }
 
 long long lw_context_here(void)

@@ -7,11 +7,9 @@
 
 #include "context_request.h"
 
-/* Learn the types of contexts and their nodes from a context with one variable and one with more than 32, and what to
-   look for: the variable, the type of its values, and where in them the lw_request_clock lies. What is learnt is kept
-   for ever. GIL held. -1 with an exception. */
-int lw_context_learn(PyObject *one_variable, PyObject *many_variables, PyObject *variable,
-                     PyTypeObject *request, size_t offset);
+/* Learn the types of contexts and their nodes from a context with one variable and one with more than 32. What is learnt
+   is kept for ever. After lw_badge_prepare, GIL held. -1 with an exception. */
+int lw_context_learn(PyObject *one_variable, PyObject *many_variables);
 
 /* The same look-up for this very thread, for the self-test: the request's number, 0 when there is none. -1 with
    RuntimeError when it cannot be told. GIL held. */

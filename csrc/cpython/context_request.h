@@ -15,7 +15,7 @@
 
 /* Addresses of types and of the variable; borrowed, they live as long as the process. */
 typedef struct lw_context_types {
-    uintptr_t context, table, bitmap, array, request;
+    uintptr_t context, table, bitmap, array, badge;
     uintptr_t variable;
     uint32_t hash; /* of the variable, folded as hamt.c does */
 } lw_context_types;

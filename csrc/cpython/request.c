@@ -7,7 +7,6 @@
 #include "context_watch.h"
 #include "steps.h"
 
-static PyObject *variable;
 static lw_requests *table; /* lives as long as the process */
 static bool inherited;     /* from the process that forked this one */
 static bool
@@ -38,6 +37,16 @@ static inline lw_slot *slot_of(const lw_request *request)
     return lw_request_slot(request->table, request->clock.number, request->clock.slot);
 }
 
+static inline lw_request_clock *clock_of(lw_request *request)
+{
+    return request->badge == NULL ? &request->clock : &request->badge->clock;
+}
+
+const lw_request_clock *lw_request_clock_of(const lw_request *request)
+{
+    return clock_of((lw_request *)request);
+}
+
 LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
 {
     lw_requests *requests = lw_request_table();
@@ -48,7 +57,8 @@ LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
     request->table = requests;
     request->subject = Py_XNewRef(subject);
     request->name_of = Py_XNewRef(name_of);
-    request->token = request->function = request->inner = NULL;
+    request->badge = NULL;
+    request->function = request->inner = NULL;
     for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
         request->arguments[i] = NULL;
     request->timed = true;
@@ -75,7 +85,7 @@ static void take_name(lw_request *request, PyObject *name)
         lw_endpoint(request->table, PyBytes_AS_STRING(bytes), (size_t)PyBytes_GET_SIZE(bytes));
     Py_DECREF(bytes);
     lw_slot *slot = slot_of(request);
-    request->clock.endpoint = endpoint;
+    clock_of(request)->endpoint = endpoint;
     if (slot != NULL)
         lw_slot_name(slot, endpoint);
 }
@@ -99,7 +109,7 @@ static void find_name(lw_request *request, bool over)
 /* Whether it matters what it is called. Without a slot it cannot be marked, so the name is found beforehand. */
 static inline bool asks_name(const lw_request *request, const lw_slot *slot)
 {
-    return slot == NULL ? request->clock.endpoint == LW_NO_ENDPOINT : lw_slot_asks_name(slot);
+    return slot == NULL ? lw_request_clock_of(request)->endpoint == LW_NO_ENDPOINT : lw_slot_asks_name(slot);
 }
 
 /* ---- its time ---- */
@@ -109,12 +119,12 @@ LW_HOT void lw_request_step_begins(lw_request *request)
     const lw_slot *slot = slot_of(request);
     if (asks_name(request, slot))
         find_name(request, false);
-    lw_request_resumed(&request->clock, lw_loop_marks_here(), slot, lw_clock_now());
+    lw_request_resumed(clock_of(request), lw_loop_marks_here(), slot, lw_clock_now());
 }
 
 LW_HOT void lw_request_step_ends(lw_request *request)
 {
-    lw_request_suspended(&request->clock, lw_loop_marks_here(), lw_clock_now());
+    lw_request_suspended(clock_of(request), lw_loop_marks_here(), lw_clock_now());
 }
 
 /* This thread works for that request from now on, NULL: for none. */
@@ -130,15 +140,11 @@ LW_HOT static void switch_to(lw_request *following)
         lw_request_step_begins(following);
 }
 
-/* What the current context carries. A new reference, NULL: nothing of ours. */
-LW_HOT static lw_request *carried(void)
+/* Whom a context works for. A new reference, NULL: none of ours, or one that is over. */
+LW_HOT static lw_request *served_by(PyObject *context)
 {
-    PyObject *value = NULL;
-    if (PyContextVar_Get(variable, NULL, &value) < 0)
-        PyErr_Clear();
-    if (value != NULL && !Py_IS_TYPE(value, &lw_request_type))
-        Py_CLEAR(value);
-    return (lw_request *)value;
+    const lw_badge *badge = context == NULL ? NULL : lw_badge_worn(context);
+    return badge == NULL ? NULL : (lw_request *)Py_XNewRef((PyObject *)badge->wearer);
 }
 
 /* Only what runs on a watched loop is timed: a thread that inherits the context does not hold it. */
@@ -147,34 +153,36 @@ LW_HOT static void context_switched(void *context)
     bool on_loop = lw_loop_marks_here() != NULL;
     if (!on_loop && lw_context_current() == NULL)
         return;
-    lw_request *following = context != NULL && on_loop ? carried() : NULL;
+    lw_request *following = on_loop ? served_by(context) : NULL;
     switch_to(following);
     Py_XDECREF(following);
 }
 
 LW_HOT void lw_request_enter(lw_request *request)
 {
-    request->token = PyContextVar_Set(variable, (PyObject *)request);
-    if (request->token == NULL)
-        PyErr_Clear();
-    else if (watches && lw_loop_marks_here() != NULL)
+    request->badge = lw_badge_put_on(request, &request->clock);
+    if (request->badge != NULL && watches && lw_loop_marks_here() != NULL)
         switch_to(request);
 }
 
 LW_HOT static void leave(lw_request *request)
 {
-    PyObject *token = request->token;
-    if (token == NULL)
+    if (request->badge == NULL)
         return;
-    request->token = NULL;
-    if (PyContextVar_Reset(variable, token) < 0)
-        PyErr_Clear(); /* another context, which ends by itself */
-    Py_DECREF(token);
-    if (watches) { /* also where the watch has ended meanwhile: what was begun is taken back */
-        lw_request *around = lw_loop_marks_here() != NULL ? carried() : NULL;
-        switch_to(around);
-        Py_XDECREF(around);
-    }
+    lw_badge_take_off(request->badge);
+    if (watches) /* also where the watch has ended meanwhile: what was begun is taken back */
+        context_switched(PyThreadState_Get()->context);
+}
+
+/* It is over: from now on its own clock has its times. */
+LW_HOT static void give_badge_back(lw_request *request)
+{
+    lw_badge *badge = request->badge;
+    if (badge == NULL)
+        return;
+    request->clock = badge->clock;
+    request->badge = NULL;
+    lw_badge_give_back(badge);
 }
 
 void lw_request_time_exactly(void)
@@ -189,7 +197,7 @@ void lw_request_time_exactly(void)
 uint64_t lw_request_blocking(const lw_request *request)
 {
     const lw_slot *slot = slot_of(request);
-    uint64_t own = lw_request_own(&request->clock, lw_clock_now());
+    uint64_t own = lw_request_own(lw_request_clock_of(request), lw_clock_now());
     return slot == NULL || !request->timed ? own : own + lw_slot_child_ns(slot);
 }
 
@@ -231,6 +239,7 @@ LW_HOT void lw_request_over(lw_request *request)
         PyErr_Fetch(&kind, &value, &traceback);
     leave(request);
     end(request);
+    give_badge_back(request);
     if (kind != NULL)
         PyErr_Restore(kind, value, traceback);
 }
@@ -247,9 +256,9 @@ LW_HOT static int clear_request(PyObject *self)
     lw_request *request = (lw_request *)self;
     Py_CLEAR(request->subject);
     Py_CLEAR(request->name_of);
-    Py_CLEAR(request->token);
     lw_request_forget_call(request);
     Py_CLEAR(request->inner);
+    give_badge_back(request);
     return 0;
 }
 
@@ -267,7 +276,6 @@ static int traverse(PyObject *self, visitproc visit, void *arg)
     lw_request *request = (lw_request *)self;
     Py_VISIT(request->subject);
     Py_VISIT(request->name_of);
-    Py_VISIT(request->token);
     Py_VISIT(request->function);
     for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
         Py_VISIT(request->arguments[i]);
@@ -298,7 +306,7 @@ static PyObject *blocking_ns(PyObject *self, PyObject *Py_UNUSED(none))
 
 static PyObject *delay_ns(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    return PyLong_FromUnsignedLongLong(((lw_request *)self)->clock.delay_ns);
+    return PyLong_FromUnsignedLongLong(lw_request_clock_of((lw_request *)self)->delay_ns);
 }
 
 static PyObject *end_for_python(PyObject *self, PyObject *Py_UNUSED(none))
@@ -355,15 +363,9 @@ PyTypeObject lw_request_type = {
     .tp_dealloc = dealloc,
 };
 
-PyObject *lw_request_variable(void)
-{
-    return Py_NewRef(variable);
-}
-
 int lw_request_prepare(void)
 {
-    variable = PyContextVar_New("loopwatch.request", NULL);
-    if (variable == NULL || PyType_Ready(&lw_request_type) < 0)
+    if (lw_badge_prepare() < 0 || PyType_Ready(&lw_request_type) < 0)
         return -1;
     lw_thread_at_fork(inherit);
     return 0;

@@ -1,7 +1,7 @@
 /* One request being served, as Python sees it: what its context carries, and what whoever serves it awaits.
 
-   Its context, and all that inherit it, carry it as the value of a ContextVar, so that the watchdog finds whom a thread
-   works for (context_request.h). Awaited, it calls a function and drives what that gives (steps.c), tells when each step
+   Its context, and all that inherit it, wear its badge (badge.h), so that the watchdog finds whom a thread works for
+   (context_request.h). Awaited, it calls a function and drives what that gives (steps.c), tells when each step
    begins and ends, and gives its slot back when all is over. All of it on the thread that serves it, with the GIL. */
 #ifndef LW_CPYTHON_REQUEST_H
 #define LW_CPYTHON_REQUEST_H
@@ -12,14 +12,15 @@
 
 #include "../request_clock.h"
 #include "../requests.h"
+#include "badge.h"
 
 enum { LW_REQUEST_ARGUMENTS = 3 };
 
 typedef struct lw_request {
-    PyObject_HEAD lw_request_clock clock; /* read by the watchdog */
+    PyObject_HEAD lw_request_clock clock; /* while it has a badge, that one's goes on */
+    lw_badge *badge;                      /* owned: between its first step and its end */
     lw_requests *table;
     PyObject *subject, *name_of;                          /* owned; NULL when it is over */
-    PyObject *token;                                      /* owned: of the context that it was entered in */
     PyObject *function, *arguments[LW_REQUEST_ARGUMENTS]; /* owned; NULL once called */
     PyObject *inner; /* owned: what it iterates; NULL before the first step */
     bool timed;      /* its steps are its time; else the context watcher tells */
@@ -30,9 +31,6 @@ extern PyTypeObject lw_request_type;
 
 /* Make the types ready. -1 with an exception. */
 int lw_request_prepare(void);
-
-/* The ContextVar. New reference. */
-PyObject *lw_request_variable(void);
 
 /* The table of this process; a forked child gets its own. NULL with MemoryError. */
 lw_requests *lw_request_table(void);
@@ -63,6 +61,8 @@ void lw_request_over(lw_request *request);
    (3.14); else, and until then, of these only stalls count. */
 void lw_request_time_exactly(void);
 
+/* Its times so far. */
+const lw_request_clock *lw_request_clock_of(const lw_request *request);
 /* How long its own code, child tasks included, has held the loop so far. */
 uint64_t lw_request_blocking(const lw_request *request);
 

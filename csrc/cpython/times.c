@@ -128,7 +128,7 @@ LW_HOT static PyObject *timing_pair(lw_times *times, const lw_request *request, 
 LW_HOT static bool make_pairs(lw_times *times, const lw_request *request, PyObject *ours[LW_TIMES_NAMES])
 {
     uint64_t blocking = hundredths(lw_request_blocking(request));
-    uint64_t delay = hundredths(request->clock.delay_ns);
+    uint64_t delay = hundredths(lw_request_clock_of(request)->delay_ns);
     ours[0] = time_pair(times, 0, times->blocking, blocking);
     ours[1] = time_pair(times, 1, times->delay, delay);
     ours[2] = timing_pair(times, request, blocking, delay);

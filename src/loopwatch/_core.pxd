@@ -156,8 +156,14 @@ cdef extern from "cpython/running_loop.h":
 
 
 cdef extern from "cpython/context.h":
-    int lw_context_learn(object few, object many, object variable, PyTypeObject *request, size_t offset) except -1
+    int lw_context_learn(object few, object many) except -1
     long long lw_context_here() except -1
+
+
+cdef extern from "cpython/badge.h":
+    object lw_badge_variable()
+    bint lw_badge_reuse(bint reuse)
+    void lw_badge_forget()
 
 
 cdef extern from "cpython/code_watch.h":
@@ -170,11 +176,10 @@ cdef extern from "cpython/request.h":
 
     # Request itself: objects of this type and no other
     ctypedef struct lw_request:
-        lw_request_clock clock
+        pass
 
     PyTypeObject lw_request_type
     int lw_request_prepare() except -1
-    object lw_request_variable()
     lw_requests *lw_request_table() except NULL
     int lw_request_serve(lw_request *request, PyObject *function, PyObject **arguments, size_t count) except -1
     bint lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clearings)

@@ -15,6 +15,7 @@ class Options(TypedDict):
     stacks: int
     stack_depth: int
     requests: int
+    badges: bool
     sample: bool
     causes: bool
     queue: bool
@@ -74,4 +75,5 @@ class Tracking:
         send: Callable[[Any], Awaitable[None]],
     ) -> Awaitable[Any]: ...
 
+def whose() -> int: ...
 def phase(name: str) -> None: ...

@@ -88,7 +88,8 @@ def configure(options):
 
     `options`: a dict with `threshold_ns`, `interval_ns`, `directory` (bytes or None), `header` (bytes, JSON members
     without braces), `part_bytes`, `parts`, `stacks`, `stack_depth` (0: the default), `requests` (that are tracked at
-    once), `sample`, `causes`, `queue` and `way` (a name of a poll way, or None for the best that serves).
+    once), `badges` (whether they are used again), `sample`, `causes`, `queue` and `way` (a name of a poll way, or None
+    for the best that serves).
     """
     global _options
     _options = options
@@ -114,6 +115,7 @@ cdef int _start() except -1:
     options.stack_depth = _options["stack_depth"]
     options.requests = lw_request_table()
     lw_requests_limit(options.requests, _options["requests"])
+    lw_badge_reuse(_options["badges"])
     options.sample = _options["sample"]
     options.causes = _options["causes"]
     options.queue = _options["queue"]
@@ -276,6 +278,7 @@ cdef void _detach() noexcept:
     if _is_asyncio(loop):
         _show_select(loop)
     lw_loop_detach()
+    lw_badge_forget()
     Py_DECREF(loop)
     if _options is None and lw_loops_attached() == 0:
         lw_running_loop_unhook()
@@ -443,7 +446,8 @@ def self_test():
     `stacks`: the stack of this very thread, read as every sample reads it, is the one that `sys._getframe` shows, to
     the column. `callbacks`: running something in a context moves the thread's context version by two.
     `gil`: it reads as held by this thread, as it is.
-    `requests`: the request of this very context, read as the watchdog reads it, is the one that the variable holds.
+    `requests`: the request of a context, read as the watchdog reads it, is the one that runs in it, its variables are
+    as they were, and it has none afterwards.
     """
     if os.environ.get("LOOPWATCH_SELFTEST") == "fail":  # for tests of what happens then
         return {"stacks": "LOOPWATCH_SELFTEST=fail is set", "callbacks": ""}

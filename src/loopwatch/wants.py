@@ -106,6 +106,7 @@ def _restart() -> None:
             "stacks": settings.stacks,
             "stack_depth": settings.stack_depth,
             "requests": settings.requests,
+            "badges": "requests" not in problems,
             "sample": "stacks" not in problems,
             "causes": "gil" not in problems,
             "queue": tell,

@@ -35,6 +35,7 @@ OPTIONS: _core.Options = {
     "stacks": 1 << 20,
     "stack_depth": 1024,
     "requests": 4096,
+    "badges": True,
     "sample": True,
     "causes": False,
     "queue": True,

@@ -1,0 +1,302 @@
+#include "layout.h" /* Python.h comes first */
+
+#include "badge.h"
+
+#include "../hot.h"
+#include "context.h"
+#include "hamt.h"
+
+enum {
+    KEPT_MOST = 256, /* a power of two */
+    LOOKS = 4,       /* at the oldest of them, before another is made */
+};
+
+static PyObject *variable;
+static lw_badge *nobody; /* worn where the context cannot be made as it was */
+
+static bool reused;
+
+/* The table that requests begin with, and badges in tables made from it: a ring, since whoever has inherited a badge lets
+   go of it in time, as a timer of the connection when the next request comes. */
+static struct {
+    PyObject *reference; /* owned: weak, to the table; NULL: there is none */
+    PyObject *table;     /* borrowed: alive as long as the reference has told nothing */
+    lw_badge *kept[KEPT_MOST];
+    unsigned oldest, count;
+    const void *last; /* the table that the request before began with, if another; only compared */
+} usual;
+
+PyObject *lw_badge_variable(void)
+{
+    return Py_NewRef(variable);
+}
+
+/* ---- tables ---- */
+
+LW_HOT static PyContext *current_context(void)
+{
+    return (PyContext *)PyThreadState_Get()->context;
+}
+
+/* The table of a context: borrowed, NULL: it is none that is known. */
+LW_HOT static PyObject *table_of(const PyContext *context)
+{
+    const lw_context_types *types = lw_context_learnt();
+    PyObject *table = types == NULL || context == NULL ? NULL : (PyObject *)context->ctx_vars;
+    return table != NULL && (uintptr_t)Py_TYPE(table) == types->table ? table : NULL;
+}
+
+/* What a table has for our variable: borrowed, NULL: nothing that can be told. `shared`: whether the table or a node on
+   the way belongs to somebody else, too. */
+LW_HOT static PyObject *look_up(PyObject *table, bool *shared)
+{
+    const lw_context_types *types = lw_context_learnt();
+    PyObject *node = (PyObject *)((PyHamtObject *)table)->h_root;
+    *shared = Py_REFCNT(table) > 1;
+    for (unsigned level = 0; node != NULL && level < LW_HAMT_LEVELS; level++) {
+        unsigned bit = lw_hamt_bit(types->hash, level);
+        *shared |= Py_REFCNT(node) > 1;
+        if ((uintptr_t)Py_TYPE(node) == types->array) {
+            node = ((lw_hamt_array *)node)->array[bit];
+            continue;
+        }
+        const lw_hamt_bitmap *pairs = (lw_hamt_bitmap *)node;
+        size_t index;
+        if ((uintptr_t)Py_TYPE(node) != types->bitmap || !lw_hamt_pair(pairs->bitmap, bit, &index))
+            return NULL;
+        PyObject *key = pairs->array[index], *value = pairs->array[index + 1];
+        if (key != NULL)
+            return key == variable ? value : NULL;
+        node = value;
+    }
+    return NULL;
+}
+
+/* Whether somebody else still has a badge that its wearer has taken off, or something that it is in. */
+LW_HOT static bool is_shared(const lw_badge *badge)
+{
+    bool shared;
+    if (look_up(badge->with, &shared) != (PyObject *)badge)
+        return true;
+    return shared || Py_REFCNT(badge) > 2; /* the table's and ours */
+}
+
+/* As Python/context.c does when it sets a variable: the value that it remembers of ours is of another table. */
+LW_HOT static void exchange(PyContext *context, PyObject *table)
+{
+    PyObject *old = (PyObject *)context->ctx_vars;
+    context->ctx_vars = (PyHamtObject *)Py_NewRef(table);
+    ((PyContextVar *)variable)->var_cached = NULL;
+    Py_DECREF(old);
+}
+
+LW_HOT lw_badge *lw_badge_worn(PyObject *context)
+{
+    bool shared;
+    PyObject *table = table_of((PyContext *)context);
+    PyObject *worn = table == NULL ? NULL : look_up(table, &shared);
+    return worn != NULL && Py_IS_TYPE(worn, &lw_badge_type) ? (lw_badge *)worn : NULL;
+}
+
+/* ---- the usual table ---- */
+
+static void drop(lw_badge *badge)
+{
+    Py_CLEAR(badge->outer);
+    Py_CLEAR(badge->before);
+    Py_CLEAR(badge->with);
+    Py_DECREF(badge);
+}
+
+LW_HOT static void keep(lw_badge *badge)
+{
+    usual.kept[(usual.oldest + usual.count++) % KEPT_MOST] = badge;
+}
+
+LW_HOT static lw_badge *oldest(void)
+{
+    lw_badge *badge = usual.kept[usual.oldest];
+    usual.oldest = (usual.oldest + 1) % KEPT_MOST;
+    usual.count--;
+    return badge;
+}
+
+/* One that nobody wears any more, NULL: there is none among the oldest. */
+LW_HOT static lw_badge *take_kept(void)
+{
+    for (unsigned look = 0; look < LOOKS && usual.count > 0; look++) {
+        lw_badge *badge = oldest();
+        if (!is_shared(badge))
+            return badge;
+        keep(badge);
+    }
+    return NULL;
+}
+
+void lw_badge_forget(void)
+{
+    usual.table = NULL;
+    Py_CLEAR(usual.reference);
+    while (usual.count > 0)
+        drop(oldest());
+}
+
+bool lw_badge_reuse(bool reuse)
+{
+    bool before = reused;
+    reused = reuse;
+    if (!reuse)
+        lw_badge_forget();
+    return before;
+}
+
+/* Called by the weak reference, which may go with it. */
+static PyObject *table_ended(PyObject *Py_UNUSED(self), PyObject *reference)
+{
+    Py_INCREF(reference);
+    if (reference == usual.reference)
+        lw_badge_forget();
+    Py_DECREF(reference);
+    Py_RETURN_NONE;
+}
+
+/* A request begins with this table. If the one before did, too, more will; but not with one that nobody else has: the
+   request's own context was given something. Leaves no exception. */
+static void note_table(PyObject *table)
+{
+    static PyMethodDef definition = {"table_ended", table_ended, METH_O, NULL};
+    if (!reused || table == usual.table || Py_REFCNT(table) <= 2)
+        return;
+    if (table != usual.last) {
+        usual.last = table;
+        return;
+    }
+    lw_badge_forget();
+    PyObject *callback = PyCFunction_New(&definition, NULL);
+    usual.reference = callback == NULL ? NULL : PyWeakref_NewRef(table, callback);
+    Py_XDECREF(callback);
+    if (usual.reference != NULL)
+        usual.table = table;
+    else
+        PyErr_Clear();
+}
+
+/* ---- on and off ---- */
+
+/* The ordinary way. False with an exception. */
+static bool set(lw_badge *badge, PyContext *context)
+{
+    badge->before = Py_XNewRef(table_of(context));
+    PyObject *token = PyContextVar_Set(variable, (PyObject *)badge);
+    if (token == NULL)
+        return false;
+    PyObject *outer = ((PyContextToken *)token)->tok_oldval;
+    if (outer != NULL && Py_IS_TYPE(outer, &lw_badge_type))
+        badge->outer = Py_NewRef(outer);
+    Py_DECREF(token);
+    if (badge->before != NULL) {
+        badge->with = Py_XNewRef(table_of(context));
+        note_table(badge->before);
+    }
+    return true;
+}
+
+static lw_badge *new_badge(void)
+{
+    lw_badge *badge = PyObject_New(lw_badge, &lw_badge_type);
+    if (badge == NULL)
+        return NULL;
+    atomic_init(&badge->number, 0);
+    badge->clock = (lw_request_clock){0};
+    badge->wearer = NULL;
+    badge->outer = badge->before = badge->with = NULL;
+    badge->context = NULL;
+    return badge;
+}
+
+LW_HOT lw_badge *lw_badge_put_on(struct lw_request *wearer, const lw_request_clock *clock)
+{
+    PyContext *context = current_context();
+    PyObject *table = table_of(context);
+    bool as_usual = table != NULL && table == usual.table;
+    lw_badge *kept = as_usual ? take_kept() : NULL, *badge = kept != NULL ? kept : new_badge();
+    if (badge == NULL)
+        goto failed;
+    atomic_store_explicit(&badge->number, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    badge->clock = *clock;
+    badge->wearer = wearer;
+    atomic_store_explicit(&badge->number, clock->number, memory_order_release);
+    if (kept != NULL) {
+        badge->before = Py_NewRef(table);
+        exchange(context, badge->with);
+    } else if (!set(badge, context)) {
+        drop(badge);
+        goto failed;
+    }
+    if (as_usual)
+        usual.last = NULL;
+    badge->context = current_context(); /* it is made where there was none */
+    return badge;
+failed:
+    PyErr_Clear();
+    return NULL;
+}
+
+LW_HOT void lw_badge_take_off(lw_badge *badge)
+{
+    PyContext *context = current_context();
+    if (context == NULL || context != badge->context)
+        return; /* it ends by itself */
+    if (badge->with != NULL && (PyObject *)context->ctx_vars == badge->with) {
+        exchange(context, badge->before);
+        return;
+    }
+    /* The request has set variables of its own: they stay. */
+    if (table_of(context) != NULL && lw_badge_worn((PyObject *)context) != badge)
+        return;
+    PyObject *token = PyContextVar_Set(variable, badge->outer == NULL ? (PyObject *)nobody : badge->outer);
+    if (token == NULL)
+        PyErr_Clear();
+    Py_XDECREF(token);
+}
+
+LW_HOT void lw_badge_give_back(lw_badge *badge)
+{
+    badge->wearer = NULL;
+    badge->context = NULL;
+    if (badge->before == NULL || badge->before != usual.table || usual.count == KEPT_MOST) {
+        drop(badge);
+        return;
+    }
+    Py_CLEAR(badge->before);
+    keep(badge);
+}
+
+/* ---- the type ---- */
+
+static void dealloc(PyObject *self)
+{
+    lw_badge *badge = (lw_badge *)self;
+    Py_CLEAR(badge->outer);
+    Py_CLEAR(badge->before);
+    Py_CLEAR(badge->with);
+    PyObject_Free(self);
+}
+
+PyTypeObject lw_badge_type = {
+    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "loopwatch._core.Badge",
+    .tp_doc = "What a context wears that works for a request.",
+    .tp_basicsize = sizeof(lw_badge),
+    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .tp_dealloc = dealloc,
+};
+
+int lw_badge_prepare(void)
+{
+    if (PyType_Ready(&lw_badge_type) < 0)
+        return -1;
+    variable = PyContextVar_New("loopwatch.request", NULL);
+    nobody = new_badge();
+    return variable == NULL || nobody == NULL ? -1 : 0;
+}
