@@ -152,6 +152,16 @@ LW_HOT void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)
     put_off(marks->bell, now);
 }
 
+bool lw_loop_catches_up(const lw_loop_marks *marks)
+{
+    return marks->window.open;
+}
+
+void lw_loop_caught_up(lw_loop_marks *marks)
+{
+    close_window(marks);
+}
+
 uint64_t lw_loop_delayed_written(const lw_loop_marks *marks)
 {
     return atomic_load_explicit(&marks->delayed_written, memory_order_acquire);

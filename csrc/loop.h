@@ -81,7 +81,7 @@ typedef struct lw_loop_marks {
     lw_bell *bell;                            /* borrowed from the watchdog */
 
     /* After a stall, until the loop has caught up: whoever takes a step meanwhile was ready and had to wait. It has
-       caught up when it enters a poll that may wait. The loop's thread only. */
+       caught up when a poll finds nothing, or when it enters another one that may wait. The loop's thread only. */
     struct {
         bool open;
         uint64_t iteration, duration_ns; /* of the stall */
@@ -104,6 +104,12 @@ typedef struct lw_loop_marks {
 
 /* A poll that may wait is entered: the iteration has ended at `now`. On the loop's thread, with or without the GIL. */
 void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now);
+
+/* Whether a stall has just ended, or the loop is not done yet with what has come in meanwhile. Whoever is about to poll,
+   and may wait, looks first what is ready (a poll with a timeout of 0): when nothing is, nobody else has waited for it.
+   On the loop's thread, with or without the GIL. */
+bool lw_loop_catches_up(const lw_loop_marks *marks);
+void lw_loop_caught_up(lw_loop_marks *marks);
 
 /* That poll has returned: an iteration starts at `now`. On the loop's thread, with or without the GIL. */
 void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now);

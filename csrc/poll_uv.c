@@ -106,6 +106,11 @@ static void checked(void *uv_handle)
 
     if (poll->prepared_ns != 0) {
         uint64_t waited = poll->uv.metrics_idle_time(poll->loop) - poll->idle_ns;
+        /* libuv looks first what is ready, and only then waits (uv__io_poll, UV_METRICS_IDLE_TIME). What it has called
+           since counts as ready all the same. */
+        if (waited > 0) {
+            lw_loop_caught_up(poll->marks);
+        }
         lw_loop_poll_returned(poll->marks, poll->prepared_ns + waited);
     }
 }

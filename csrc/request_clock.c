@@ -13,7 +13,7 @@ static uint64_t own_part(const lw_request_clock *clock, const lw_loop_marks *mar
 /* Whether that stall was a child task's of its own. */
 static bool own_child(const lw_slot *slot, const lw_loop_marks *marks, uint64_t iteration)
 {
-    return slot != NULL && atomic_load(&slot->child_loop) == (uintptr_t)marks &&
+    return atomic_load(&slot->child_loop) == (uintptr_t)marks &&
            atomic_load(&slot->child_iteration) == iteration;
 }
 
@@ -24,7 +24,7 @@ LW_HOT void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, co
     if (marks == NULL || !marks->window.open || clock->waited_for == marks->window.iteration)
         return;
     clock->waited_for = marks->window.iteration;
-    if (own_child(slot, marks, marks->window.iteration))
+    if (slot == NULL || own_child(slot, marks, marks->window.iteration))
         return;
     uint64_t own = own_part(clock, marks, marks->window.iteration);
     uint64_t others = marks->window.duration_ns > own ? marks->window.duration_ns - own : 0;

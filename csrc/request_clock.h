@@ -23,7 +23,8 @@ typedef struct lw_request_clock {
 } lw_request_clock;
 
 /* Its code runs from now on, on the loop with these marks (NULL: on none that is watched): if the loop is catching up
-   after a stall of others, it was one of those that waited. `slot`: its own, or NULL. */
+   after a stall of others, it was one of those that waited. `slot`: its own; without one (NULL) it counts as none of them,
+   since nobody knows whether the stall was its own child's. */
 void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot, uint64_t now);
 
 /* Its code waits from now on. No effect when it does already. */

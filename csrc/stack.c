@@ -814,6 +814,11 @@ lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_req
     return lw_context_request(sampler->memory, context, out);
 }
 
+uintptr_t lw_sampler_variables(lw_sampler *sampler, uintptr_t context)
+{
+    return sampler->memory == NULL ? 0 : lw_context_variables(sampler->memory, context);
+}
+
 bool lw_sampler_quick(lw_sampler *sampler, uintptr_t instruction)
 {
     return sampler->memory != NULL && lw_code_is_quick(sampler->memory, instruction);

@@ -65,8 +65,9 @@ void lw_sampler_forget(lw_sampler *sampler);
    LW_SYSTEM: the memory reader has lost its descriptors and could not get new ones. */
 lw_status lw_sampler_take(lw_sampler *sampler, const lw_thread_view *view, lw_chain *chain, uint32_t *stack);
 
-/* The request that a context works for (cpython/context_request.h). */
+/* The request that a context works for, and where its variables are (cpython/context_request.h). */
 lw_status lw_sampler_request(lw_sampler *sampler, uintptr_t context, lw_seen_request *out);
+uintptr_t lw_sampler_variables(lw_sampler *sampler, uintptr_t context);
 
 /* Whether a thread seen at this instruction runs bytecode for sure, and is in no long C call. */
 bool lw_sampler_quick(lw_sampler *sampler, uintptr_t instruction);

@@ -142,18 +142,28 @@ static void sum_up(lw_watched *watched, lw_look *look, bool at_once)
 
 /* ---- samples ---- */
 
-/* Whose code it was. A request that was found stays the callback's; that there is none is asked again each time, since
-   the callback may begin one. */
+/* Whether the callback still works for the request that was found: another one may begin or end inside of it, which
+   changes the variables of its context. */
+static bool is_culprit(const lw_watched *watched, const lw_look *look, uintptr_t variables)
+{
+    const lw_seen_request *request = &watched->culprit.request;
+    return watched->culprit.version == watched->chain.version && watched->culprit.variables == variables &&
+           lw_request_slot(look->requests, request->number, request->slot) != NULL;
+}
+
+/* Whose code it was. */
 static void find_culprit(lw_watched *watched, lw_look *look, const lw_iteration *iteration, uint32_t stack)
 {
     lw_seen_request *request = &watched->culprit.request;
     const lw_chain *chain = &watched->chain;
     if (load(&watched->marks.requests) == 0)
         return;
-    if (watched->culprit.version != chain->version || request->number == 0) {
+    uintptr_t variables = lw_sampler_variables(look->sampler, chain->context);
+    if (!is_culprit(watched, look, variables)) {
         if (lw_sampler_request(look->sampler, chain->context, request) != LW_OK)
             *request = (lw_seen_request){0};
         watched->culprit.version = chain->version;
+        watched->culprit.variables = variables;
     }
     if (request->number == 0)
         return;

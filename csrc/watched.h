@@ -43,7 +43,8 @@ typedef struct lw_watched {
     uint64_t summary_due_ns;
     uint64_t summary_version; /* iterations and attachments when the last one was written */
     struct {
-        uint64_t version; /* of the context when it was looked up: good for as long as the callback runs */
+        uint64_t version;    /* of the context when it was looked up: changes with the callback */
+        uintptr_t variables; /* of the context then */
         lw_seen_request request;
         uint64_t
             charged_ns; /* the part of this stall, up to here, that a child task's request was charged with */

@@ -72,11 +72,10 @@ LW_HOT static PyObject *look_up(PyObject *table, bool *shared)
     return NULL;
 }
 
-/* Whether somebody else still has a badge that its wearer has taken off, or something that it is in. */
-LW_HOT static bool is_shared(const lw_badge *badge)
+LW_HOT bool lw_badge_is_shared(const lw_badge *badge)
 {
     bool shared;
-    if (look_up(badge->with, &shared) != (PyObject *)badge)
+    if (badge->with == NULL || look_up(badge->with, &shared) != (PyObject *)badge)
         return true;
     return shared || Py_REFCNT(badge) > 2; /* the table's and ours */
 }
@@ -126,7 +125,7 @@ LW_HOT static lw_badge *take_kept(void)
 {
     for (unsigned look = 0; look < LOOKS && usual.count > 0; look++) {
         lw_badge *badge = oldest();
-        if (!is_shared(badge))
+        if (!lw_badge_is_shared(badge))
             return badge;
         keep(badge);
     }

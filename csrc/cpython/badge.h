@@ -47,6 +47,10 @@ lw_badge *lw_badge_put_on(struct lw_request *wearer, const lw_request_clock *clo
    inherited it wears the badge on. */
 void lw_badge_take_off(lw_badge *badge);
 
+/* Whether somebody else still wears a badge that was taken off, or something else does that it is in: its request has left
+   tasks or callbacks behind. */
+bool lw_badge_is_shared(const lw_badge *badge);
+
 /* It has no wearer any more. Takes the reference. */
 void lw_badge_give_back(lw_badge *badge);
 

@@ -149,6 +149,15 @@ lw_status lw_context_request(lw_memory *memory, uintptr_t context, lw_seen_reque
     return status != LW_OK || value == 0 ? status : read_badge(memory, value, out);
 }
 
+uintptr_t lw_context_variables(lw_memory *memory, uintptr_t context)
+{
+    uintptr_t table;
+    if (context == 0 ||
+        read_bytes(memory, context + offsetof(PyContext, ctx_vars), &table, sizeof table) != LW_OK)
+        return 0;
+    return table;
+}
+
 long long lw_context_here(void)
 {
     lw_memory *memory;

@@ -34,4 +34,8 @@ typedef struct lw_seen_request {
    LW_FAULT: it cannot be told. Only when something is learnt. Any thread, without the GIL. */
 lw_status lw_context_request(lw_memory *memory, uintptr_t context, lw_seen_request *out);
 
+/* Where the table of a context's variables is: another place whenever one of them is set or reset. 0: there is none, or it
+   cannot be read. Likewise. */
+uintptr_t lw_context_variables(lw_memory *memory, uintptr_t context);
+
 #endif

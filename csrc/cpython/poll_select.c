@@ -19,21 +19,38 @@ static bool may_wait(PyObject *const *arguments, size_t count)
     return !(PyLong_CheckExact(timeout) && PyObject_Not(timeout) == 1);
 }
 
+/* What is ready now: a list as from any selector, NULL without an exception when it is empty. */
+static PyObject *look(const select_hook *hook)
+{
+    PyObject *zero = PyLong_FromLong(0),
+             *ready = zero == NULL ? NULL : PyObject_CallOneArg(hook->select, zero);
+    Py_XDECREF(zero);
+    if (ready != NULL && PyObject_Not(ready) == 1)
+        Py_CLEAR(ready);
+    return ready;
+}
+
 static PyObject *hook_call(PyObject *self, PyObject *const *arguments, size_t count, PyObject *names)
 {
     select_hook *hook = (select_hook *)self;
     lw_poll_target *target = lw_poll_current();
-    bool waits = false;
-    if (target != NULL && target->marks == hook->marks) {
-        waits = may_wait(arguments, count);
-        if (waits)
-            lw_loop_poll_entered(target->marks, lw_clock_now());
-        else
-            lw_loop_poll_passed(target->marks, lw_clock_now());
+    lw_loop_marks *marks = target != NULL && target->marks == hook->marks ? target->marks : NULL;
+    if (marks == NULL)
+        return PyObject_Vectorcall(hook->select, arguments, count, names);
+    if (!may_wait(arguments, count)) {
+        lw_loop_poll_passed(marks, lw_clock_now());
+        return PyObject_Vectorcall(hook->select, arguments, count, names);
     }
-    PyObject *result = PyObject_Vectorcall(hook->select, arguments, count, names);
-    if (waits)
-        lw_loop_poll_returned(target->marks, lw_clock_now());
+    lw_loop_poll_entered(marks, lw_clock_now());
+    PyObject *result = NULL;
+    if (lw_loop_catches_up(marks)) {
+        result = look(hook);
+        if (result == NULL)
+            lw_loop_caught_up(marks);
+    }
+    if (result == NULL && !PyErr_Occurred())
+        result = PyObject_Vectorcall(hook->select, arguments, count, names);
+    lw_loop_poll_returned(marks, lw_clock_now());
     return result;
 }
 

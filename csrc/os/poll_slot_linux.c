@@ -45,7 +45,12 @@ static int poll_ends(lw_loop_marks *marks, int result)
 LW_HOT static int hooked_wait(int descriptor, struct epoll_event *events, int most, int timeout)
 {
     lw_loop_marks *marks = poll_begins(descriptor, timeout);
-    int result = original_wait(descriptor, events, most, timeout);
+    int result = 0;
+    if (marks != NULL && lw_loop_catches_up(marks) &&
+        (result = original_wait(descriptor, events, most, 0)) == 0)
+        lw_loop_caught_up(marks);
+    if (result == 0)
+        result = original_wait(descriptor, events, most, timeout);
     return marks == NULL ? result : poll_ends(marks, result);
 }
 
@@ -53,7 +58,12 @@ LW_HOT static int hooked_pwait(int descriptor, struct epoll_event *events, int m
                                const sigset_t *mask)
 {
     lw_loop_marks *marks = poll_begins(descriptor, timeout);
-    int result = original_pwait(descriptor, events, most, timeout, mask);
+    int result = 0;
+    if (marks != NULL && lw_loop_catches_up(marks) &&
+        (result = original_pwait(descriptor, events, most, 0, mask)) == 0)
+        lw_loop_caught_up(marks);
+    if (result == 0)
+        result = original_pwait(descriptor, events, most, timeout, mask);
     return marks == NULL ? result : poll_ends(marks, result);
 }
 

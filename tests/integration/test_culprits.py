@@ -111,6 +111,39 @@ class TestFigures:
             assert each.value(b"x-loop-delay-ms") <= sum(really) + 5
         assert {stall.requests_delayed for stall in blocking(watch.stalls)} <= {20, 21}
 
+    @pytest.mark.parametrize(
+        ("loop", "way"), [("asyncio", ""), ("asyncio", "select"), ("uvloop", ""), ("uvloop", "uv")]
+    )
+    def test_who_comes_later_has_not_waited(self, way: str, loop: str, tmp_path: Path) -> None:
+        """Nothing was ready when the stall ended, however soon after that the next request comes."""
+        output, _ = run_program(
+            tmp_path,
+            """
+            from loopwatch import LoopwatchMiddleware
+
+            async def app(scope, receive, send):
+                time.sleep(scope["blocks"])
+                await send({"type": "http.response.start", "status": 200, "headers": []})
+
+            async def send(message):
+                print(dict(message["headers"])[b"x-loop-delay-ms"].decode())
+
+            async def main():
+                served = LoopwatchMiddleware(app)
+                for gap in (0.002, 0.05, 0.3):
+                    for blocks in (0.03, 0):
+                        await served({"type": "http", "method": "GET", "path": "/", "blocks": blocks}, None, send)
+                        await asyncio.sleep(gap)
+
+            with loopwatch.watching(0.010) as watch:
+                run(main())
+            print(*(stall.requests_delayed for stall in watch.stalls if stall.function == "app"))
+            """,
+            loop,
+            LOOPWATCH_POLL=way,
+        )
+        assert output.split() == ["0.00"] * 6 + ["0"] * 3
+
     @repeated
     async def test_nobody_blocks(self) -> None:
         with loopwatch.watching(THRESHOLD) as watch:
@@ -249,6 +282,21 @@ async def in_callback(number: int) -> None:
     await asyncio.sleep(0.03)
 
 
+@app.get("/left/{number}")
+async def in_task_left_behind(number: int) -> None:
+    """It runs when the response is out and the request is over."""
+
+    async def later() -> None:
+        block()
+
+    left_behind.add(asyncio.create_task(later()))
+
+
+@app.get("/timer/{number}")
+async def in_timer_left_behind(number: int) -> None:
+    asyncio.get_running_loop().call_later(0.02, block)
+
+
 @app.websocket("/feed/{number}")
 async def in_websocket(websocket: WebSocket, number: int) -> None:
     await websocket.accept()
@@ -263,6 +311,7 @@ async def quick(number: int) -> None:
 
 
 background_done = threading.Event()
+left_behind: set[asyncio.Task[None]] = set()
 PLACES = {
     "/handler/1": "GET /handler/{number}",
     "/child/1": "GET /child/{number}",
@@ -273,6 +322,8 @@ PLACES = {
     "/background/1": "GET /background/{number}",
     "/stream/1": "GET /stream/{number}",
     "/callback/1": "GET /callback/{number}",
+    "/left/1": "GET /left/{number}",
+    "/timer/1": "GET /timer/{number}",
     "/feed/1": "WS /feed/{number}",
 }
 
@@ -291,10 +342,42 @@ class TestCulprit:
                 assert server.get(path).startswith(b"HTTP/1.1 200")
             if path.startswith("/background"):
                 assert background_done.wait(30)
-            time.sleep(0.02)
+            time.sleep(0.1)
         found = [stall for stall in watch.stalls if stall.function == "block"]
         assert [stall.endpoint for stall in found] == [PLACES[path]]
         assert found[0].phase == "serving"
+
+    @pytest.mark.parametrize("loop", LOOPS)
+    def test_one_inside_another(self, loop: str, tmp_path: Path) -> None:
+        """An app calls another one, in the same callback: each has its own part of the stall."""
+        output, _ = run_program(
+            tmp_path,
+            """
+            from loopwatch import LoopwatchMiddleware
+
+            async def inner(scope, receive, send):
+                time.sleep(0.04)
+
+            async def outer(scope, receive, send):
+                time.sleep(before)
+                await LoopwatchMiddleware(inner)(request("/inner"), receive, send)
+                time.sleep(after)
+
+            def request(path):
+                return {"type": "http", "method": "GET", "path": path, "loopwatch.template": path}
+
+            async def main():
+                await asyncio.sleep(0.001)
+                await LoopwatchMiddleware(outer)(request("/outer"), None, None)
+
+            for before, after in ((0.2, 0), (0, 0.2), (0.02, 0.01)):
+                with loopwatch.watching(0.010) as watch:
+                    run(main())
+                print(*(stall.endpoint for stall in watch.stalls if stall.function in ("inner", "outer")))
+            """,
+            loop,
+        )
+        assert output.splitlines() == ["GET /outer", "GET /outer", "GET /inner"]
 
     def test_others_run_beside_it(self) -> None:
         """Sixteen clients ask for something quick all the time: no stall is put down to them."""

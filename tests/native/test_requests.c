@@ -128,10 +128,12 @@ static lw_loop_marks *begin_loop(void)
     return marks;
 }
 
+static lw_slot steppers; /* without stalls of child tasks */
+
 /* A step of the request, from one time to another. */
 static void step(lw_request_clock *clock, lw_loop_marks *marks, uint64_t from, uint64_t to)
 {
-    lw_request_resumed(clock, marks, NULL, from);
+    lw_request_resumed(clock, marks, &steppers, from);
     lw_request_suspended(clock, marks, to);
 }
 
@@ -159,6 +161,37 @@ CASE(who_steps_while_the_loop_catches_up_has_waited)
     CHECK(lw_loop_take_delayed(marks, lw_loop_delayed_written(marks), &delayed));
     CHECK_EQUAL(delayed.iteration, 1);
     CHECK_EQUAL(delayed.requests, 1);
+    free(marks);
+}
+
+CASE(nobody_has_waited_who_comes_when_nothing_was_ready)
+{
+    lw_loop_marks *marks = begin_loop();
+    lw_request_clock later = {.number = 2};
+    lw_delayed delayed;
+
+    CHECK(!lw_loop_catches_up(marks));
+    lw_loop_poll_entered(marks, 50 * MS);
+    CHECK(lw_loop_catches_up(marks));
+    lw_loop_caught_up(marks);
+    CHECK(!lw_loop_catches_up(marks));
+    lw_loop_poll_returned(marks, 60 * MS);
+    step(&later, marks, 61 * MS, 62 * MS);
+    CHECK_EQUAL(later.delay_ns, 0);
+    CHECK(lw_loop_take_delayed(marks, lw_loop_delayed_written(marks), &delayed));
+    CHECK_EQUAL(delayed.requests, 0);
+    free(marks);
+}
+
+CASE(without_a_slot_it_counts_as_none_that_waited)
+{
+    lw_loop_marks *marks = begin_loop();
+    lw_request_clock untracked = {.number = 2, .slot = LW_NO_SLOT};
+
+    lw_loop_poll_passed(marks, 50 * MS);
+    lw_request_resumed(&untracked, marks, NULL, 51 * MS);
+    CHECK_EQUAL(untracked.delay_ns, 0);
+    CHECK_EQUAL(marks->window.requests, 0);
     free(marks);
 }
 
