@@ -139,10 +139,20 @@ LW_HOT static void put_off(lw_bell *bell, uint64_t now)
     lw_alarm_set(bell->alarm, bell->suspect_ns);
 }
 
+LW_HOT static void enter_poll(lw_loop_marks *marks, uint64_t now, bool waits)
+{
+    end_iteration(marks, now, waits);
+    atomic_store_explicit(&marks->polling, true, memory_order_release);
+}
+
 LW_HOT void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
 {
-    end_iteration(marks, now, true);
-    atomic_store_explicit(&marks->polling, true, memory_order_release);
+    enter_poll(marks, now, true);
+}
+
+LW_HOT void lw_loop_poll_begun(lw_loop_marks *marks, uint64_t now)
+{
+    enter_poll(marks, now, false);
 }
 
 LW_HOT void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)

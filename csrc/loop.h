@@ -105,6 +105,9 @@ typedef struct lw_loop_marks {
 /* A poll that may wait is entered: the iteration has ended at `now`. On the loop's thread, with or without the GIL. */
 void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now);
 
+/* The same of a poll of which only its end tells whether it waits: then say lw_loop_caught_up as well. */
+void lw_loop_poll_begun(lw_loop_marks *marks, uint64_t now);
+
 /* Whether a stall has just ended, or the loop is not done yet with what has come in meanwhile. Whoever is about to poll,
    and may wait, looks first what is ready (a poll with a timeout of 0): when nothing is, nobody else has waited for it.
    On the loop's thread, with or without the GIL. */

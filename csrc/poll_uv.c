@@ -43,7 +43,7 @@ struct lw_poll_uv {
     lw_loop_marks *marks;    /* borrowed */
     uv_box *prepare, *check; /* owned; by libuv once closing */
     int open_handles;        /* the last one to close frees everything */
-    uint64_t prepared_ns;    /* when the poll began that may wait; 0: there is none */
+    uint64_t prepared_ns;    /* when the poll began; 0: there was none yet */
     uint64_t idle_ns;        /* the loop's idle time then */
 };
 
@@ -83,20 +83,19 @@ static uv_box *box_create(lw_poll_uv *poll, int type)
     return box;
 }
 
-/* Right before the poll phase. */
+/* Right before the poll phase. That it will not wait is not sure: libuv says so as well when it is to watch a new
+   descriptor (uv_backend_timeout, src/unix/core.c of libuv 1.51). */
 static void prepared(void *uv_handle)
 {
     lw_poll_uv *poll = box_of(uv_handle)->poll;
 
-    uint64_t now = lw_clock_now();
-    if (poll->uv.backend_timeout(poll->loop) == 0) {
-        poll->prepared_ns = 0;
-        lw_loop_poll_passed(poll->marks, now);
-        return;
-    }
     poll->idle_ns = poll->uv.metrics_idle_time(poll->loop);
-    poll->prepared_ns = now;
-    lw_loop_poll_entered(poll->marks, now);
+    poll->prepared_ns = lw_clock_now();
+    if (poll->uv.backend_timeout(poll->loop) == 0) {
+        lw_loop_poll_begun(poll->marks, poll->prepared_ns);
+    } else {
+        lw_loop_poll_entered(poll->marks, poll->prepared_ns);
+    }
 }
 
 /* Right after the poll phase, in which callbacks may have run for long. */

@@ -25,10 +25,9 @@ void lw_loop_poll_entered(lw_loop_marks *marks, uint64_t now)
     add(now, 0);
 }
 
-void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)
+void lw_loop_poll_begun(lw_loop_marks *marks, uint64_t now)
 {
     lw_loop_poll_entered(marks, now);
-    lw_loop_poll_returned(marks, now);
 }
 
 void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)

@@ -149,6 +149,22 @@ def test_waiting_is_no_iteration(handles: Handles) -> None:
     assert [entry.at for entry in entries] == sorted(entry.at for entry in entries)
 
 
+def test_waiting_for_a_new_descriptor_is_no_iteration(handles: Handles) -> None:
+    """libuv says then that it will not wait."""
+
+    async def main() -> None:
+        ours, theirs = socket.socketpair()
+        loop = asyncio.get_running_loop()
+        loop.add_reader(ours.fileno(), bool)
+        await asyncio.sleep(0.3)
+        loop.remove_reader(ours.fileno())
+        ours.close()
+        theirs.close()
+
+    watch(handles, main)
+    assert max(handles.waits()) >= 250
+
+
 def test_entered_and_returned_take_turns(handles: Handles) -> None:
     async def main() -> None:
         for _ in range(100):
