@@ -130,7 +130,7 @@ class TestFigures:
 
             async def main():
                 served = LoopwatchMiddleware(app)
-                for gap in (0.002, 0.05, 0.3):
+                for gap in (0.02, 0.05, 0.3):
                     for blocks in (0.03, 0):
                         await served({"type": "http", "method": "GET", "path": "/", "blocks": blocks}, None, send)
                         await asyncio.sleep(gap)
