@@ -11,6 +11,7 @@ import contextlib
 import select
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -90,16 +91,14 @@ class Client:
         return Slice(answers, took, (loop - loop_before) * per_request, (others - others_before) * per_request)
 
 
-def in_turns(one: Server, other: Server, pairs: int) -> list[tuple[Slice, Slice]]:
-    """Two servers loaded in turns, which change their order. The one that rests takes no CPU."""
+def in_turns(servers: Sequence[Server], rounds: int) -> list[tuple[Slice, ...]]:
+    """Servers loaded in turns, every other round the other way round. Those that rest take no CPU."""
     found = []
     with contextlib.ExitStack() as stack:
-        first, second = Client(one, stack), Client(other, stack)
-        moment = min(first.warm_up(), second.warm_up())
-        for pair in range(pairs):
-            if pair % 2:
-                found.append((first.drive(moment), second.drive(moment)))
-            else:
-                after, before = second.drive(moment), first.drive(moment)
-                found.append((before, after))
+        clients = [Client(server, stack) for server in servers]
+        moment = min(client.warm_up() for client in clients)
+        for number in range(rounds):
+            order = range(len(clients)) if number % 2 else range(len(clients))[::-1]
+            slices = {each: clients[each].drive(moment) for each in order}
+            found.append(tuple(slices[each] for each in range(len(clients))))
     return found

@@ -34,10 +34,10 @@ def iteration(quick: bool) -> Outcome:
     return outcome
 
 
-def one_round(loop: str, http: str, pairs: int) -> list[tuple[Slice, Slice]]:
+def one_round(loop: str, http: str, pairs: int) -> list[tuple[Slice, ...]]:
     """Two servers, the second one watched."""
     with uvicorn(loop, watched=False, http=http) as bare, uvicorn(loop, watched=True, http=http) as watched:
-        return in_turns(bare, watched, pairs)
+        return in_turns([bare, watched], pairs)
 
 
 def requests(quick: bool) -> Outcome:

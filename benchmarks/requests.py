@@ -12,6 +12,7 @@ import gc
 import json
 import sys
 import time
+from dataclasses import asdict
 
 import loopwatch
 from benchmarks.load import CONNECTIONS, in_turns
@@ -110,33 +111,36 @@ def cost(quick: bool) -> Outcome:
 
 
 def served(quick: bool) -> Outcome:
-    """Headers off against headers on; the middleware is there both times, since `loopwatch run` puts it there."""
-    rounds, pairs = (2, 40) if quick else (10, 100)
+    """Without headers, with three that are constants, and with ours. The middleware is there each time, since
+    `loopwatch run` puts it there."""
+    rounds, turns = (2, 40) if quick else (10, 100)
     outcome = Outcome(
         "headers",
-        f"uvicorn + FastAPI under loopwatch run, {CONNECTIONS} connections: median of {rounds * pairs} pairs",
-        ["loop", "parser", "req/s without headers", "with", "ratio", "CPU per request"],
+        f"uvicorn + FastAPI under loopwatch run, {CONNECTIONS} connections: median of {rounds * turns} turns",
+        ["loop", "parser", "req/s without headers", "with constants", "with ours", "ours to constants"],
     )
     for loop, http in SERVERS:
         found = []
         for _ in range(rounds):
             with (
-                uvicorn(loop, watched=True, http=http) as off,
-                uvicorn(loop, "--headers", watched=True, http=http) as on,
+                uvicorn(loop, watched=True, http=http) as none,
+                uvicorn(loop, watched=True, http=http, app="with_constants") as constant,
+                uvicorn(loop, "--headers", watched=True, http=http) as ours,
             ):
-                found += in_turns(off, on, pairs)
+                found += in_turns([none, constant, ours], turns)
+        speeds = [[each.per_second for each in turn] for turn in found]
         outcome.add(
             [
                 loop,
                 http,
-                spread([first.per_second for first, _ in found], 0),
-                spread([second.per_second for _, second in found], 0),
-                spread([second.per_second / first.per_second for first, second in found], 3),
-                f"{spread([second.cpu_us / first.cpu_us for first, second in found], 3)} ×",
+                spread([none for none, _, _ in speeds], 0),
+                f"{spread([constant / none for none, constant, _ in speeds], 3)} ×",
+                f"{spread([ours / none for none, _, ours in speeds], 3)} ×",
+                f"{spread([ours / constant for _, constant, ours in speeds], 3)} ×",
             ],
             loop=loop,
             http=http,
-            pairs=[[first.per_second, second.per_second, first.cpu_us, second.cpu_us] for first, second in found],
+            turns=[[asdict(each) for each in turn] for turn in found],
         )
     return outcome
 

@@ -19,7 +19,7 @@ from benchmarks.watched import last_summary, recorded_bytes, uvicorn
 SLICES = 12
 MIB = 1024 * 1024
 COUNTERS = ["stalls", "samples", "torn", "lost"]  # of a summary
-Pairs = Sequence[tuple[Slice, Slice]]
+Pairs = Sequence[tuple[Slice, ...]]
 
 
 def ratios(pairs: Pairs) -> list[float]:
@@ -36,11 +36,11 @@ def soak(loop: str, seconds: float) -> Outcome:
         f"uvicorn on {loop}, saturated for {seconds:.0f} s, watched and unwatched in turns of {MOMENT * 1000:.0f} ms",
         ["until s", "req/s", "ratio", "watchdog", "resident, MiB", "recorded, KiB", *COUNTERS],
     )
-    every: list[tuple[Slice, Slice]] = []
+    every: list[tuple[Slice, ...]] = []
     with uvicorn(loop, watched=False) as bare, uvicorn(loop, watched=True) as watched:
         before = dict.fromkeys(COUNTERS, 0)
         for number in range(1, SLICES + 1):
-            pairs = in_turns(bare, watched, max(1, round(seconds / SLICES / MOMENT / 2)))
+            pairs = in_turns([bare, watched], max(1, round(seconds / SLICES / MOMENT / 2)))
             every += pairs
             summary = last_summary(watched.folder)
             counts = {name: summary[name] - before[name] for name in COUNTERS}

@@ -85,12 +85,13 @@ class Server:
 
 
 @contextlib.contextmanager
-def uvicorn(loop: str, *options: str, watched: bool, http: str = "httptools") -> Iterator[Server]:
-    """benchmarks/app.py on uvicorn and the loopback address, ended with the block. `options` are those of the watch."""
+def uvicorn(loop: str, *options: str, watched: bool, http: str = "httptools", app: str = "app") -> Iterator[Server]:
+    """An app of benchmarks/app.py on uvicorn and the loopback address, ended with the block. `options` are those of the
+    watch."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
-    command = [sys.executable, "-m", "uvicorn", "benchmarks.app:app", "--port", str(port), "--loop", loop]
+    command = [sys.executable, "-m", "uvicorn", f"benchmarks.app:{app}", "--port", str(port), "--loop", loop]
     command += ["--http", http, "--no-access-log", "--log-level", "warning"]
     with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as folder:
         if watched:
