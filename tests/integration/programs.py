@@ -1,5 +1,5 @@
-"""Programs whose route `/block/{name}` blocks for 100 ms on a line of its own, one for each framework. Where it has hooks
-for that, `load` and `unload` block for 50 ms when it starts and when it stops."""
+"""Programs whose route `/block/{name}` blocks for 100 ms on a line of its own, one for each framework. Where it has
+hooks for that, `load` and `unload` block for 50 ms when it starts and when it stops."""
 
 from __future__ import annotations
 
