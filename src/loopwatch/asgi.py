@@ -46,10 +46,10 @@ class LoopwatchMiddleware:
         header_prefix: str = "X-",
         exclude: Iterable[str] = (),
     ) -> None:
-        if not _TOKEN.fullmatch(header_prefix):
+        if not isinstance(header_prefix, str) or not _TOKEN.fullmatch(header_prefix):
             raise ConfigError(f"{header_prefix!r} cannot begin a header's name", 'give letters and dashes, like "X-"')
         self.app = app
-        patterns = [exclude] if isinstance(exclude, str) else list(exclude)
+        patterns = _patterns(exclude)
         if switched_off():
             patterns = ["*"]
         excluded = re.compile("|".join(map(fnmatch.translate, patterns))).match if patterns else None
@@ -87,6 +87,13 @@ class LoopwatchMiddleware:
 
         _core.phase("startup")
         return await self.app(scope, receiving, sending)
+
+
+def _patterns(exclude: Iterable[str]) -> list[str]:
+    patterns = list(exclude) if isinstance(exclude, Iterable) and not isinstance(exclude, str) else [exclude]
+    if not all(isinstance(each, str) for each in patterns):
+        raise ConfigError(f"exclude={exclude!r} names no paths", 'give patterns, like exclude=["/health", "/static/*"]')
+    return patterns
 
 
 def _name_of(scope: Scope, over: bool) -> str | None:

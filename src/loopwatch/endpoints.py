@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from loopwatch.mounts import mounts_of
+from loopwatch.mounts import MOUNT, mounts_of
 
 TEMPLATE = "loopwatch.template"
 """Key of the scope under which a framework's hook leaves the template."""
@@ -45,6 +45,8 @@ def endpoint_of(scope: Mapping[str, Any]) -> str | None:
     try:
         # Ours; Litestar's; the rest is Starlette's and FastAPI's.
         template = scope.get(TEMPLATE) or scope.get("path_template") or _starlette(scope)
+        if template is None:
+            template = _mounted_in_litestar(scope)
         return None if template is None else name_of(method_of(scope), template)
     except Exception:
         return None
@@ -86,6 +88,18 @@ def _starlette(scope: Mapping[str, Any]) -> str | None:
     if own is not None and not mounts.is_router(route):
         return mounts.prefix(route, mounted) + own
     return mounts.template(endpoint, mounted)
+
+
+def _mounted_in_litestar(scope: Mapping[str, Any]) -> str | None:
+    """Where a handler of Litestar's stands that has all paths below its own: of these there is no template."""
+    handler = scope.get("route_handler")
+    if not getattr(handler, "is_mount", False):
+        return None
+    paths = getattr(handler, "paths", ())
+    layers = [getattr(layer, "path", None) for layer in getattr(handler, "ownership_layers", ())]
+    if not layers or len(paths) != 1:
+        return MOUNT
+    return "/" + "/".join(part for path in (*layers, *paths) for part in (path or "").split("/") if part)
 
 
 def _mounted(scope: Mapping[str, Any]) -> str:

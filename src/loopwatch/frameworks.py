@@ -40,8 +40,33 @@ def _django(module: ModuleType) -> None:
     after(module.BaseHandler, "resolve_request", resolved)
 
 
+def in_phases(owner: type, name: str, phases: Callable[..., tuple[str, str]]) -> None:
+    """Announce phases of the running loop around a coroutine method: `phases` gives, for its arguments, the one that
+    begins before it and the one that begins when it has returned. Empty for none."""
+
+    def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(original)
+        async def announcing(*args: Any, **kwargs: Any) -> Any:
+            before, then = phases(*args, **kwargs)
+            if before:
+                _core.phase(before)
+            result = await original(*args, **kwargs)
+            if then:
+                _core.phase(then)
+            return result
+
+        return announcing
+
+    replaced(owner, name, wrapping)
+
+
+def shutting_down(*_: Any) -> tuple[str, str]:
+    """For `in_phases`."""
+    return "shutdown", ""
+
+
 def _aiohttp(module: ModuleType) -> None:
-    """Apps within apps are resolved by the outermost one: this is called once a request."""
+    """Apps within apps are resolved by the outermost one: this is called once a request. It has their signals too."""
 
     def wrapping(original: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(original)
@@ -51,6 +76,9 @@ def _aiohttp(module: ModuleType) -> None:
         return _handle
 
     replaced(module.Application, "_handle", wrapping)
+    in_phases(module.Application, "startup", lambda _: ("startup", "serving"))
+    in_phases(module.Application, "shutdown", shutting_down)
+    in_phases(module.Application, "cleanup", shutting_down)  # all there is after a start that failed
 
 
 def _aiohttp_template(request: Any) -> str | None:
@@ -86,6 +114,14 @@ def _sanic(module: ModuleType) -> None:
         return _startup
 
     replaced(module.Sanic, "_startup", starting)
+    in_phases(module.Sanic, "_server_event", _sanic_phases)
+
+
+def _sanic_phases(_: Any, concern: str, action: str, *__: Any, **___: Any) -> tuple[str, str]:
+    """Around the listeners of a worker: before and after it starts to serve, before and after it stops."""
+    if concern == "shutdown":
+        return "shutdown", ""
+    return ("startup", "") if action == "before" else ("", "serving")
 
 
 def _sanic_template(request: Any) -> str | None:

@@ -22,12 +22,18 @@ def _kinds() -> Kinds:
 
 
 def place_of(frames: list[tuple[str, str, int]]) -> tuple[str, str, int] | None:
-    """The innermost frame of the user's own code, else the innermost of all; None for no frames.
+    """The innermost frame of the user's own code, else the innermost that is not loopwatch's; None if there is none.
 
     `frames`: innermost first, each as file, function and line.
     """
-    own = (frame for frame in frames if _kinds().kind(frame[0], frame[1]) == "app")
-    return next(own, frames[0] if frames else None)
+    place = None
+    for frame in frames:
+        kind = _kinds().kind(frame[0], frame[1])
+        if kind == "app":
+            return frame
+        if place is None and kind != "loopwatch":
+            place = frame
+    return place
 
 
 def location_of(frames: list[tuple[str, str, int]]) -> str:

@@ -77,7 +77,9 @@ def _daphne(module: ModuleType) -> None:
 
 
 def _gunicorn(module: ModuleType) -> None:
+    """Told to be quick it sends no `lifespan.shutdown`: the app is cancelled where it waits for that."""
     after(module.ASGIWorker, "load_wsgi", _wrap_attribute("asgi"))
+    frameworks.in_phases(module.ASGIWorker, "_shutdown", frameworks.shutting_down)
 
 
 HOOKS: dict[str, Callable[[ModuleType], None]] = {

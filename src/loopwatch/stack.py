@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
-# Whose code a frame is: the user's own, an installed package's, the standard library's, the event loop's.
-Kind = Literal["app", "library", "stdlib", "loop"]
+# Whose code a frame is: the user's own, an installed package's, the standard library's, the event loop's, loopwatch's.
+Kind = Literal["app", "library", "stdlib", "loop", "loopwatch"]
 
 # The functions of a loop that run callbacks: what stands further out than these is not part of any callback.
 _RUNNERS = frozenset({"run", "run_forever", "run_until_complete", "_run_once", "_run"})
@@ -53,10 +53,10 @@ class Stack:
     depth: int = field(init=False)
     own: Frame | None = field(init=False, repr=False)  # innermost frame of the user's own code
     library: Frame | None = field(init=False, repr=False)  # outermost frame of a library
-    first: Frame | None = field(init=False, repr=False)  # outermost frame of any kind
+    first: Frame | None = field(init=False, repr=False)  # outermost frame of any kind but loopwatch's own
     place: Frame = field(init=False, repr=False)
     """The frame that a stall with this stack is put down to: the user's own, else the outermost of a library, else the
-    outermost of anything."""
+    outermost of anything. Never one of loopwatch's own, as long as there is any other."""
     key: PlaceKey = field(init=False, repr=False)  # `place_key` of the place
     _hash: int = field(init=False, repr=False)
 
@@ -70,11 +70,11 @@ class Stack:
         if not outside:
             own = frame if frame.kind == "app" else own
             library = frame if library is None and frame.kind == "library" else library
-            first = first or frame
+            first = frame if first is None and frame.kind != "loopwatch" else first
         put(self, "own", own)
         put(self, "library", library)
         put(self, "first", first)
-        place = own or library or first or frame
+        place = own or library or first or (outer.place if outer and frame.kind == "loopwatch" else frame)
         put(self, "place", place)
         put(self, "key", outer.key if outer and outer.place is place else place_key(place))
 

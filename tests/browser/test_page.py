@@ -304,6 +304,29 @@ def test_a_small_telephone(narrow: Tab, service: str) -> None:
     assert narrow.console == []
 
 
+@pytest.mark.parametrize("width", [1280, 800, 320])
+def test_a_name_without_an_end_is_wrapped(tab: Tab, tmp_path: Path, width: int) -> None:
+    """Nothing makes the page wider than its window, and the figures beside the name stay in sight."""
+    builder = RecordingBuilder()
+    builder.loop()
+    stack = builder.stack(*RUNNER, (f"{CWD}/{'m' * 200}.py", "f" * 200, 7), (f"{SITE}/{'n' * 200}.py", "g" * 200, 9))
+    builder.stall(100, 50, (stack, 40), requests=[[1, 40]])
+    builder.request(1, f"GET /{'ü' * 400}/{{x}}")
+    builder.write(tmp_path)
+    path = tmp_path / "report.html"
+    uri = write(load(find_recordings([tmp_path])), path)
+    tab.page.set_viewport_size({"width": width, "height": 800})
+    tab.open(uri)
+    tab.page.click("#detail > details > summary")
+    assert "ü" * 200 in tab.text("#detail td:first-child")
+    assert tab.page.evaluate("document.documentElement.scrollWidth") == width
+    edge = tab.page.locator("#detail").evaluate("each => each.getBoundingClientRect().right")
+    figures = tab.page.locator("#detail .figure").all()
+    assert len(figures) == 4
+    assert all(each.evaluate("each => each.getBoundingClientRect().right") <= edge + 0.5 for each in figures)
+    assert tab.console == []
+
+
 def test_texts_stay_texts(tab: Tab, tmp_path: Path) -> None:
     """Whatever is in a file's name, a function's, an endpoint, a command or a source line."""
     folder = tmp_path / "<b>app"

@@ -1,4 +1,5 @@
-"""Programs whose route `/block/{name}` blocks for 100 ms on a line of its own, one for each framework."""
+"""Programs whose route `/block/{name}` blocks for 100 ms on a line of its own, one for each framework. Where it has
+hooks for that, `load` and `unload` block for 50 ms when it starts and when it stops."""
 
 from __future__ import annotations
 
@@ -13,10 +14,16 @@ def block():
 def load():
     time.sleep(0.05)
 
+def unload():
+    time.sleep(0.05)
+
 @asynccontextmanager
 async def lifespan(app):
     load()
-    yield
+    try:
+        yield
+    finally:
+        unload()
 
 app = FastAPI(lifespan=lifespan)
 
@@ -56,6 +63,18 @@ from aiohttp import web
 def block():
     time.sleep(0.1)
 
+def load():
+    time.sleep(0.05)
+
+def unload():
+    time.sleep(0.05)
+
+async def starting(app):
+    load()
+
+async def stopping(app):
+    unload()
+
 async def blocking(request):
     block()
     return web.Response(text="ok")
@@ -64,6 +83,9 @@ async def ready(request):
     return web.Response(text="ok")
 
 app = web.Application()
+app.on_startup.append(starting)
+app.on_shutdown.append(stopping)
+app.on_cleanup.append(stopping)
 app.router.add_get("/block/{name}", blocking)
 app.router.add_get("/ready", ready)
 web.run_app(app, host="127.0.0.1", port=int(sys.argv[1]), print=None)
@@ -76,7 +98,22 @@ from sanic import Sanic, text
 def block():
     time.sleep(0.1)
 
+def load():
+    time.sleep(0.05)
+
+def unload():
+    time.sleep(0.05)
+
 app = Sanic("app")
+
+@app.before_server_start
+async def starting(app, loop):
+    load()
+
+@app.before_server_stop
+@app.after_server_stop
+async def stopping(app, loop):
+    unload()
 
 @app.get("/block/<name>")
 async def blocking(request, name):

@@ -273,6 +273,31 @@ class TestLitestar:
         app = litestar.Litestar([litestar.Router(path="/api", route_handlers=[Part]), index])
         assert await name_in(app, http(path), named) == name
 
+    @pytest.mark.parametrize(
+        ("path", "name"),
+        [
+            (f"/api/raw/{SECRET}", "GET /api/raw"),
+            ("/api/raw", "GET /api/raw"),
+            (f"/one/{SECRET}", "GET /<mount>"),
+            (f"/{SECRET}", "GET <unmatched>"),
+        ],
+    )
+    async def test_mounted(self, path: str, name: str, named: list[str]) -> None:
+        litestar = optional("litestar")
+
+        def mount(*paths: str) -> Any:
+            async def handler(scope: Scope, receive: Receive, send: Send) -> None:
+                await plain(scope, receive, send)
+
+            types = litestar.types
+            handler.__annotations__.update(scope=types.Scope, receive=types.Receive, send=types.Send)
+            handler.__annotations__["return"] = None
+            return litestar.asgi([*paths], is_mount=True, copy_scope=False)(handler)
+
+        part = litestar.Router(path="/api", route_handlers=[mount("/raw")])
+        app = litestar.Litestar([part, mount("/one", "/two")])
+        assert await name_in(app, http(path), named) == name
+
 
 class TestQuart:
     @pytest.fixture

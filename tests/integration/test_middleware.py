@@ -129,9 +129,14 @@ class TestHeaders:
             b"my-loop-delay-ms",
             b"server-timing",
         ]
-        for wrong in ("X ", "X:", "\n", "é"):
+        for wrong in ("X ", "X:", "\n", "é", 5, None, b"X-"):
             with pytest.raises(loopwatch.LoopwatchError, match="header"):
-                LoopwatchMiddleware(plain, header_prefix=wrong)
+                LoopwatchMiddleware(plain, header_prefix=wrong)  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("wrong", [5, None, b"/x", [5], ["/x", None], object])
+    def test_exclude_that_names_no_paths(self, wrong: Any) -> None:
+        with pytest.raises(loopwatch.LoopwatchError, match=r"^exclude=.* names no paths; give patterns, like exclude="):
+            LoopwatchMiddleware(plain, exclude=wrong)
 
     async def test_location(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(asgi, "location_of", lambda frames: 'pkg/a "b"\\é.py:42')

@@ -342,6 +342,14 @@ class TestNothingToWatch:
         done = project.loopwatch("run", "script.py")
         assert done.stderr.startswith("No event loop ran in script.py: nothing was watched")
 
+    def test_failed_at_its_imports(self, project: Project) -> None:
+        project.write("script.py", "import no_such_module, asyncio\n")
+        done = project.loopwatch("run", "script.py")
+        assert done.returncode == 1
+        assert done.stderr.splitlines()[-1] == (
+            "No event loop ran in script.py, which ended with status 1: nothing was watched."
+        )
+
     def test_only_children(self, project: Project) -> None:
         project.write("app.py", STALL + "asyncio.run(stall())\n")
         project.write("master.py", "import subprocess, sys\nsubprocess.run([sys.executable, 'app.py'])\n")

@@ -50,6 +50,8 @@ SERVERS = {
     "sanic-workers": ("{python} program.py {port}", "sanic-workers", "sanic"),
 }
 WITHOUT_LIFESPAN = {"daphne"}
+# Those that let the app stop, when they are told to, before they end themselves.
+UNLOADED = {"uvicorn", "uvicorn-uvloop", "hypercorn", "granian", "gunicorn", "aiohttp", "sanic", "sanic-workers"}
 # The roles of the processes that block. Most masters run no loop, and so are not in the recording; gunicorn's does.
 ROLES = {
     "uvicorn": "main",
@@ -135,8 +137,10 @@ def test_endpoint_is_named(project: Project, name: str) -> None:
         assert {each.role for each in run.processes if each.process.pid in at_fault} <= set(ROLES[name].split(" or "))
         if name.startswith("gunicorn"):
             assert [each.role for each in run.processes].count("master") == 1
-    if SERVERS[name][1] == "fastapi" and name not in WITHOUT_LIFESPAN:
+    if "def load" in PROGRAMS[SERVERS[name][1]] and name not in WITHOUT_LIFESPAN:
         assert {stall.phase for stall in stalls_in(run, "load")} == {"startup"}
+    if name in UNLOADED:
+        assert {stall.phase for stall in stalls_in(run, "unload")} == {"shutdown"}
     recorded = "".join(path.read_text() for path in project.folder.glob(".loopwatch/*/*.jsonl"))
     assert "/block/" in recorded
     assert "s3cr3t" not in recorded

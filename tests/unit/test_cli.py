@@ -167,7 +167,11 @@ def test_endpoint_where_none_is_known(project: Path) -> None:
         (["report", "-o", "no/where.json"], "no/where.json cannot be written: No such file or directory"),
         (["report", "-o", "."], "no format belongs to the suffix of ."),
         (["report", "-f", "json", "-o", "."], ". cannot be written: Is a directory"),
-        (["report", "--min"], "option '--min' requires an argument"),
+        (["report", "--min"], "option '--min' requires an argument; see: loopwatch report --help"),
+        (["report", "--endpoint"], "option '--endpoint' requires an argument; see: loopwatch report --help"),
+        (["report", "--no-source=1"], "option '--no-source' does not take a value; see: loopwatch report --help"),
+        (["run", "--threshold"], "option '--threshold' requires an argument; see: loopwatch run --help"),
+        (["attach"], "missing argument 'PID'; see: loopwatch attach --help"),
         (["report", "x\ny"], "there is no recording at x y"),
     ],
 )

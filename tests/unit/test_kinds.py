@@ -19,7 +19,7 @@ PATHS = {"stdlib": [STDLIB], "site": [SITE, "/usr/lib/python3/dist-packages"], "
         (f"{STDLIB}/site-packages/sk/a.py", "library"),  # inside the standard library's folder, not in the header
         ("/usr/lib/python3/dist-packages/yaml/__init__.py", "library"),
         ("/opt/other/site-packages/x.py", "library"),
-        ("/dev/src/loopwatch/asgi.py", "library"),
+        ("/dev/src/loopwatch/asgi.py", "loopwatch"),
         ("/dev/src/loopwatcher.py", "app"),
         (f"{STDLIB}/json/decoder.py", "stdlib"),
         (f"{STDLIB}x/json.py", "app"),

@@ -19,8 +19,8 @@ THRESHOLD = 0.010
 
 
 def frame(name: str, line: int = 1, kind: Kind = "app") -> Frame:
-    folder = {"app": "/srv/app", "library": "/site", "stdlib": "/lib", "loop": "/lib/asyncio"}[kind]
-    return Frame(f"{folder}/{name}.py", name, line, line, kind=kind)
+    folders = {"app": "/srv/app", "library": "/site", "stdlib": "/lib", "loop": "/lib/asyncio", "loopwatch": "/site/lw"}
+    return Frame(f"{folders[kind]}/{name}.py", name, line, line, kind=kind)
 
 
 def stack(*frames: Frame) -> Stack:
@@ -88,6 +88,22 @@ def test_without_own_code_the_outermost_library_frame_counts() -> None:
     assert (site.basis, site.frame, site.blocking) == ("library", outer, inner)
     (site,) = sites(stall((stack(RUN, frame("threading", 1, "stdlib"), frame("queue", 1, "stdlib")), 9)))
     assert (site.basis, site.frame) == ("library", frame("threading", 1, "stdlib"))
+
+
+def test_a_frame_of_loopwatch_is_no_place() -> None:
+    """Its middleware stands outside of everything, its naming of routes inside."""
+    outside, inside = frame("asgi", 66, "loopwatch"), frame("mounts", 9, "loopwatch")
+    library, importer = frame("anyio", 1, "library"), frame("importlib", 2, "stdlib")
+    (site,) = sites(stall((stack(RUN, outside, importer, library), 9)))
+    assert (site.basis, site.frame) == ("library", library)
+    (site,) = sites(stall((stack(RUN, outside, importer), 9)))
+    assert (site.basis, site.frame) == ("library", importer)
+    (site,) = sites(stall((stack(RUN, outside, library, inside), 9)))
+    assert (site.basis, site.frame, site.blocking) == ("library", library, inside)
+    (site,) = sites(stall((stack(MAIN, RUN, outside, inside), 9)))
+    assert (site.basis, site.frame, site.blocking) == ("loop", RUN, inside)
+    (site,) = sites(stall((stack(RUN, outside, frame("handler", 42), inside), 9)))
+    assert (site.basis, site.frame) == ("own", frame("handler", 42))
 
 
 def test_the_loop_itself_is_a_site_of_its_own() -> None:

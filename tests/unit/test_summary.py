@@ -17,9 +17,9 @@ from tests.unit.recordings import RecordingBuilder
 US = 1  # the pid that prints the summary
 
 
-def lines(folder: Path, typed: str = "uvicorn app:app", width: int = 80) -> list[str]:
+def lines(folder: Path, typed: str = "uvicorn app:app", width: int = 80, status: int = 0) -> list[str]:
     run = load(find_recordings([folder]), clock=lambda: START + 60, alive=lambda _: False)
-    found = [line.plain for line in summary(run, typed, US, width)]
+    found = [line.plain for line in summary(run, typed, US, width, status)]
     assert [line.rstrip() for line in found] == found
     return found
 
@@ -63,6 +63,9 @@ def test_no_stall(tmp_path: Path) -> None:
 def test_no_loop(tmp_path: Path) -> None:
     RecordingBuilder().write(tmp_path)
     assert lines(tmp_path, "python x.py") == ["No event loop ran in python x.py: nothing was watched."]
+    assert lines(tmp_path, "python x.py", status=3) == [
+        "No event loop ran in python x.py, which ended with status 3: nothing was watched."
+    ]
 
 
 def test_loops_in_children_only(tmp_path: Path) -> None:
@@ -118,7 +121,16 @@ def test_notes(tmp_path: Path) -> None:
 
 def test_nothing_recorded() -> None:
     assert nothing("python x.py").plain.startswith("No event loop ran in python x.py: nothing was watched (")
-    assert nothing("x", "-I").plain.endswith("nothing was watched (Python's option -I keeps loopwatch out).")
+    assert nothing("x", 130).plain.startswith("No event loop ran in x: nothing was watched (a Python started with -I")
+    for status in (0, 1, 130):
+        shown = nothing("x", status, "-I").plain
+        assert shown.endswith("nothing was watched (Python's option -I keeps loopwatch out).")
+
+
+def test_a_command_that_failed_before_it_had_a_loop() -> None:
+    """It was not kept out of anything."""
+    expected = "No event loop ran in uvicorn app:app, which ended with status 1: nothing was watched."
+    assert nothing("uvicorn app:app", 1).plain == expected
 
 
 def test_long_commands_and_odd_characters() -> None:

@@ -22,10 +22,13 @@ if TYPE_CHECKING:
 _WIDEST = 110  # cells
 
 
-def summarize(folder: Path, settings: Settings, typed: str, starter: int, deaf_option: str = "") -> None:
+def summarize(
+    folder: Path, settings: Settings, typed: str, starter: int, status: int = 0, deaf_option: str = ""
+) -> None:
     """What was recorded, in a few lines on standard error.
 
-    `typed` is the program, `starter` the pid of who started it, `deaf_option` the option of its own that keeps us out.
+    `typed` is the program, `starter` the pid of who started it, `status` how it has ended, and `deaf_option` the option
+    of its own that keeps us out.
     """
     from rich.console import Console
 
@@ -34,12 +37,14 @@ def summarize(folder: Path, settings: Settings, typed: str, starter: int, deaf_o
     console = Console(file=terminal(sys.stderr), highlight=False, emoji=False, markup=False)
     width = min(_WIDEST, console.width) if console.is_terminal else _WIDEST
     with console.capture() as capture:
-        for line in _lines(folder, settings, typed, starter, deaf_option, width):
+        for line in _lines(folder, settings, typed, starter, status, deaf_option, width):
             console.print(line, soft_wrap=True)
     _write(capture.get())
 
 
-def _lines(folder: Path, settings: Settings, typed: str, starter: int, deaf_option: str, width: int) -> Iterator[Text]:
+def _lines(
+    folder: Path, settings: Settings, typed: str, starter: int, status: int, deaf_option: str, width: int
+) -> Iterator[Text]:
     from rich.text import Text
 
     from loopwatch.analysis.run import load
@@ -50,11 +55,11 @@ def _lines(folder: Path, settings: Settings, typed: str, starter: int, deaf_opti
     except LoopwatchError:
         reason = why_unwritable(folder)
         if reason is None:
-            yield nothing(typed, deaf_option)
+            yield nothing(typed, status, deaf_option)
         else:
             yield Text(f"Nothing is recorded of {typed}: {shown(folder)} cannot be written ({reason}).")
         return
-    yield from summary(load(recordings), typed, starter, width)
+    yield from summary(load(recordings), typed, starter, width, status)
     place = shown(folder)
     yield Text(f"Recorded in {place}", style="dim")
     yield Text("Next: loopwatch report" + ("" if _is_found(folder) else f" {shlex.quote(place)}"))

@@ -50,6 +50,18 @@ class Commands(click.Group):
             raise LoopwatchError(f"there is no command {name!r}", hint)
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            if error.ctx is None and (
+                name := ctx.invoked_subcommand
+            ):  # click's parser does not tell whose option it is
+                command = self.get_command(ctx, name)
+                assert command is not None
+                error.ctx = click.Context(command, parent=ctx, info_name=name)
+            raise
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, does) for name, (_, does) in self._modules.items()])

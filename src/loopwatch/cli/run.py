@@ -84,7 +84,7 @@ def command(
     status = supervise.run(program, environment)
     if folder is not None and not quiet:
         try:
-            summarize(folder, settings, program.typed, os.getpid(), program.deaf_option)
+            summarize(folder, settings, program.typed, os.getpid(), status, program.deaf_option)
         except KeyboardInterrupt:
             pass
         except Exception as error:  # the status is the command's, whatever happens here

@@ -1,4 +1,4 @@
-"""Whose code a file is: the user's own, a library's, the standard library's, the event loop's.
+"""Whose code a file is: the user's own, a library's, the standard library's, the event loop's, loopwatch's.
 
 The folders that tell them apart stand in the header, as the watched process knew them; nothing is looked up on
 the machine that reads.
@@ -32,7 +32,7 @@ class Kinds:
         self._windows = platform.startswith("win")
         self._cwd = cwd
         self._site = self._folders(texts(record, "site"))
-        self._library = self._folders(texts(record, "loopwatch"))
+        self._loopwatch = self._folders(texts(record, "loopwatch"))
         self._stdlib = self._folders(texts(record, "stdlib"))
         names = "|".join(re.escape(self._plain(name).replace(".", "/")) for name in app)
         self._app = re.compile(rf"(?:{names})(?:/|\.)") if names else None
@@ -51,13 +51,12 @@ class Kinds:
                 return "stdlib"
             return "library" if _GENERATED.match(file) or function.startswith(_DATACLASS) else "app"
         path = self._plain(file)
+        if path.startswith(self._loopwatch):
+            return "loopwatch"
         # Site folders first: they mostly lie inside the standard library's, and a project's .venv inside the project.
         for folder in self._site:
             if path.startswith(folder):
                 return self._installed(path, len(folder))
-        for folder in self._library:
-            if path.startswith(folder):
-                return "library"
         if found := list(_SITE.finditer(path)):
             return self._installed(path, found[-1].end())
         for folder in self._stdlib:

@@ -162,9 +162,14 @@ def site_object(site: Site, run: Run, source: Source, advisor: Advisor) -> dict[
         "gil_holder": _holder(site, run, source),
         "advice": _advice(advisor.advice(site), run),
         "stack": [
-            {**_place(frame, run, source), "kind": frame.kind} for frame in (site.stack.frames if site.stack else ())
+            {**_place(frame, run, source), "kind": _kind(frame)} for frame in (site.stack.frames if site.stack else ())
         ],
     }
+
+
+def _kind(frame: Frame) -> str:
+    """Readers know four kinds: to them loopwatch is a library."""
+    return "library" if frame.kind == "loopwatch" else frame.kind
 
 
 def _place(frame: Frame, run: Run, source: Source) -> dict[str, Any]:

@@ -19,13 +19,14 @@ from loopwatch.report.words import command, counted, duration, plain, share
 
 _MOST_SITES = 5
 _MOST_CELLS = 80  # of a command
+_SIGNALLED = 128  # the least status of a program that a signal has ended
 _MOST_NAMED = 3  # of what might come in large numbers: processes, notes
 
 
-def summary(run: Run, typed: str, pid: int, width: int) -> Iterator[Text]:
+def summary(run: Run, typed: str, pid: int, width: int, status: int = 0) -> Iterator[Text]:
     """How it went, the worst lines, and what was not watched, each line fit to `width` cells but for sentences.
 
-    `typed` is the command, and `pid` the process that started it and now prints this.
+    `typed` is the command, `status` how it has ended, and `pid` the process that started it and now prints this.
     """
     loops = [loop for each in run.processes for loop in each.loops]
     if loops:
@@ -35,20 +36,32 @@ def summary(run: Run, typed: str, pid: int, width: int) -> Iterator[Text]:
         yield _lead(run, whole)
         yield from _unfinished(run, view)
         yield from _sites(run, view)
-    yield from _idle(run, typed, pid)
+    yield from _idle(run, typed, pid, status)
     yield from _unwatched(run)
     yield from _some("Note: {}.", [note for each in run.processes for note in process_notes(each.process)])
 
 
-def nothing(typed: str, deaf_option: str = "") -> Text:
+def nothing(typed: str, status: int = 0, deaf_option: str = "") -> Text:
     """The summary where nothing was recorded at all: no Python that loopwatch is in has imported asyncio.
 
-    `deaf_option`: the command's own option, such as ``-I``, that keeps loopwatch out.
+    `deaf_option`: the command's own option, such as ``-I``, that keeps loopwatch out. A command that has
+    failed by itself needs no other reason.
     """
     why = "a Python started with -I, -E or -S, or with a PYTHONPATH of its own, cannot be watched"
     if deaf_option:
         why = f"Python's option {deaf_option} keeps loopwatch out"
-    return Text(f"No event loop ran in {_brief(typed)}: nothing was watched ({why}).")
+    hint = f" ({why})" if deaf_option or not _has_failed(status) else ""
+    return Text(f"{_no_loop(typed, status)}{hint}.")
+
+
+def _no_loop(typed: str, status: int) -> str:
+    ended = f", which ended with status {status}" if _has_failed(status) else ""
+    return f"No event loop ran in {_brief(typed)}{ended}: nothing was watched"
+
+
+def _has_failed(status: int) -> bool:
+    """By itself: from 128 on it was a signal that ended it, and as a rule a person."""
+    return 0 < status < _SIGNALLED
 
 
 def _lead(run: Run, whole: float) -> Text:
@@ -103,14 +116,13 @@ def _name(site: Site, view: SiteView, room: int) -> Text:
     return Text.assemble(name, endpoint) if name.cell_len + cell_len(endpoint) <= room else name
 
 
-def _idle(run: Run, typed: str, pid: int) -> Iterator[Text]:
+def _idle(run: Run, typed: str, pid: int, status: int) -> Iterator[Text]:
     """The processes in which no loop ran: the command itself first, then those that had asyncio all the same."""
     started = {each.process.pid for each in run.processes if each.process.parent_pid == pid}
     busy = {each.process.pid for each in run.processes if each.loops}
     if not busy:
         # A process that is not watched may well have had a loop.
-        nothing_ran = f"No event loop ran in {_brief(typed)}: nothing was watched."
-        yield Text(f"Nothing was watched in {_brief(typed)}." if run.unwatched else nothing_ran)
+        yield Text(f"Nothing was watched in {_brief(typed)}." if run.unwatched else f"{_no_loop(typed, status)}.")
         return
     if not started & busy and not run.unwatched:
         yield Text(f"No event loop ran in {_brief(typed)} itself, only in its child processes.")
