@@ -24,6 +24,7 @@ SERVERS = (
     "quart.ctx",
     "sanic.app",
     "uvicorn.config",
+    "uvicorn.server",
 )
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from loopwatch import wants
+from loopwatch import lifespans, wants
 from loopwatch.callers import Listener
 from loopwatch.config import switched_off
 from loopwatch.model import Loop, Stall
@@ -77,6 +77,8 @@ class Meter:
         if not switched_off():
             with wants.state.lock:
                 wants.add(self._want)
+            if settings.requests > 0:
+                lifespans.hook_imported()
 
     def close(self) -> None:
         """Watch no longer."""
