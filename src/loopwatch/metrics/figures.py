@@ -70,7 +70,7 @@ class Meter:
         self._tell = tell
         self._clock = clock
         self._begin()
-        settings = Settings().with_environment(os.environ)
+        settings = Settings() if switched_off() else Settings().with_environment(os.environ)
         listener = Listener(self._count, inherited=True, refresh=refresh)
         self.threshold = threshold or settings.threshold
         self._want = wants.Want(self.threshold, settings.interval, settings, listeners=(listener,))
