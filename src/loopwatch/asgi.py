@@ -18,6 +18,7 @@ from loopwatch.config import switched_off
 from loopwatch.endpoints import endpoint_of, unmatched
 from loopwatch.errors import ConfigError
 from loopwatch.frameworks import hook_imported
+from loopwatch.lifespans import announced
 from loopwatch.location import location_of
 
 Scope = MutableMapping[str, Any]
@@ -67,26 +68,8 @@ class LoopwatchMiddleware:
 
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> Any:
         if scope["type"] == "lifespan" and REQUEST not in scope:
-            return await self._lifespan(scope, receive, send)
+            return await announced(self.app, scope, receive, send)
         return await self.app(scope, receive, send)
-
-    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> Any:
-        """Announce when start-up ends and shutdown begins."""
-        scope[REQUEST] = None
-
-        async def receiving() -> Message:
-            message = await receive()
-            if message["type"] == "lifespan.shutdown":
-                _core.phase("shutdown")
-            return message
-
-        async def sending(message: Message) -> None:
-            await send(message)
-            if message["type"] == "lifespan.startup.complete":
-                _core.phase("serving")
-
-        _core.phase("startup")
-        return await self.app(scope, receiving, sending)
 
 
 def _patterns(exclude: Iterable[str]) -> list[str]:

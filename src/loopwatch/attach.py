@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from loopwatch import _core, servers
-from loopwatch.config import switched_off
+from loopwatch.config import SWITCH, switched_off
 from loopwatch.settings import Settings
 from loopwatch.wants import Want, remove, state
 from loopwatch.watch import start_recording
@@ -28,7 +28,7 @@ def begin(order: Mapping[str, Any]) -> Answer:
     """
     global _attached
     if switched_off():
-        return {"problem": "off"}
+        return {"problem": "off", "value": os.environ[SWITCH]}
     folder = order["folder"]
     if not os.access(folder, os.W_OK | os.X_OK):
         return {"problem": "folder"}

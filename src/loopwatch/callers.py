@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from loopwatch import _core
 from loopwatch.model import Stall
 
 THREAD = "loopwatch"
+_T = TypeVar("_T")
 _WAIT = 3600.0  # seconds; it is woken when there is something
 _SETTLE = 1.0  # seconds without a record after which nothing more is awaited on stalls that have ended
 
@@ -22,21 +25,24 @@ _SETTLE = 1.0  # seconds without a record after which nothing more is awaited on
 @dataclass(eq=False, frozen=True, slots=True)
 class Listener:
     """Somebody to be told of every stall. `inherited`: those of forked children too, in the child. `refresh` is called
-    when records of any kind have come."""
+    when records of any kind have come. `later` is called when all have been told, returns after how many seconds it is
+    to be called again (infinity: not before the next time), and is called with True at the end."""
 
     tell: Callable[[Stall], None]
     inherited: bool = False
     refresh: Callable[[], None] | None = None
+    later: Callable[[bool], float] | None = None
 
 
 class Caller:
     """The thread. `read(flush)` passes the records on that have come, by way of `put`, and returns whether more is
-    awaited on the stalls in them; with `flush`, nothing is. `refresh` is called after that."""
+    awaited on the stalls in them; with `flush`, nothing is. `refresh` is called after that, and returns after how many
+    seconds it has to be at the latest."""
 
-    def __init__(self, read: Callable[[bool], bool], refresh: Callable[[], None]) -> None:
+    def __init__(self, read: Callable[[bool], bool], refresh: Callable[[], float]) -> None:
         self._read = read
         self._refresh = refresh
-        self._told: deque[tuple[Listener, Stall] | threading.Event] = deque()
+        self._told: deque[tuple[Listener, Stall | None] | threading.Event] = deque()
         self._closing = False
         self._thread = threading.Thread(target=self._run, name=THREAD, daemon=True)
         self._thread.start()
@@ -45,6 +51,11 @@ class Caller:
         """Have somebody told, soon. A loop that a listener itself runs is none of its business."""
         if stall.thread != THREAD:
             self._told.append((listener, stall))
+
+    def finish(self, listener: Listener) -> None:
+        """Have somebody told that this was all."""
+        if listener.later is not None:
+            self._told.append((listener, None))
 
     def drain(self, most: float | None = None) -> None:
         """Return when all that was put up to now has been told, or after so many seconds. From within: at once."""
@@ -62,15 +73,25 @@ class Caller:
 
     def _run(self) -> None:
         quiet = False
+        since = time.monotonic()  # there has been nothing
         while True:
             closing = self._closing
             awaited = self._read(quiet)
             some = self._tell()
-            _ignoring(self._refresh)
+            due = _ignoring(self._refresh)
             if closing:
                 _core.wake()  # what woke us may have been meant for the one that came after us
                 return
-            quiet = not some and not _core.wait(_SETTLE if awaited else _WAIT)
+            quiet = False
+            if some:
+                since = time.monotonic()
+                continue
+            patience = max(0.0, since + (_SETTLE if awaited else _WAIT) - time.monotonic())
+            seconds = patience if due is None else min(patience, max(0.0, due))
+            if _core.wait(seconds):
+                since = time.monotonic()
+            elif seconds == patience:
+                quiet, since = True, time.monotonic()
 
     def _tell(self) -> bool:
         """Whether there was anything."""
@@ -82,13 +103,17 @@ class Caller:
                 one.set()
                 continue
             listener, stall = one
-            _ignoring(listener.tell, stall)
+            if stall is not None:
+                _ignoring(listener.tell, stall)
+            elif listener.later is not None:
+                _ignoring(listener.later, True)
         return some
 
 
-def _ignoring(function: Callable[..., None], *arguments: object) -> None:
+def _ignoring(function: Callable[..., _T], *arguments: object) -> _T | None:
     """What it raises is printed."""
     try:
-        function(*arguments)
+        return function(*arguments)
     except Exception:
         sys.excepthook(*sys.exc_info())
+        return None

@@ -11,12 +11,30 @@ from loopwatch.errors import ConfigError
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "": 1e-3}
 _DURATION = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([^\W\d_]*)\s*", re.ASCII | re.IGNORECASE)
 _MICRO = str.maketrans("µμ", "uu")
+_SWITCHES = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+SWITCH = "LOOPWATCH"
+"""The variable that switches everything off."""
 ACCEPTED = "10ms, 1.5s, 250us, or a bare number of milliseconds"
 
 
+def parse_switch(text: str) -> bool | None:
+    """Whether that says yes or no; None where it is neither."""
+    return _SWITCHES.get(text.lower())
+
+
 def switched_off() -> bool:
-    """Whether `LOOPWATCH=0` is set: nothing is watched, whoever asks for it."""
-    return os.environ.get("LOOPWATCH") == "0"
+    """Whether `LOOPWATCH=0` is set, or another word for it: nothing is watched, whoever asks for it. A word that is
+    none leaves it on; `check_switch` tells the person at the keyboard."""
+    return parse_switch(os.environ.get(SWITCH, "")) is False
+
+
+def check_switch() -> None:
+    """`ConfigError` if `LOOPWATCH` says neither on nor off."""
+    text = os.environ.get(SWITCH, "")
+    if text and parse_switch(text) is None:
+        raise ConfigError(
+            f"{SWITCH}: {text!r} is neither on nor off", "write 0, false, no or off; or 1, true, yes or on"
+        )
 
 
 def parse_duration(text: str) -> float:

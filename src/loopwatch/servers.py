@@ -15,7 +15,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from loopwatch import _core, frameworks
+from loopwatch import _core, frameworks, lifespans
 from loopwatch._core import Tracking
 from loopwatch.asgi import App, LoopwatchMiddleware
 from loopwatch.patching import after, replaced
@@ -84,6 +84,7 @@ def _gunicorn(module: ModuleType) -> None:
 
 HOOKS: dict[str, Callable[[ModuleType], None]] = {
     "uvicorn.config": _uvicorn,
+    "uvicorn.server": lifespans.hook_uvicorn,
     "hypercorn.app_wrappers": _hypercorn,
     "granian.asgi": _granian,
     "daphne.server": _daphne,

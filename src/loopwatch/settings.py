@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from loopwatch.config import check_settings, parse_duration
+from loopwatch.config import ACCEPTED, check_settings, parse_duration, parse_switch
 from loopwatch.errors import ConfigError
 
 PREFIX = "LOOPWATCH_"
@@ -22,49 +22,68 @@ _OWN_VARIABLES = {"RECORD", "VERSION", "POLL", "SELFTEST", "SANITIZE", "CONFORMA
 _PARENTS = {"dir", "quiet", "recordings", "recording_days"}  # of no use in the watched process
 _PACKAGE = re.compile(r"\w+(\.\w+)*")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmg]?)(?:i?b)?", re.ASCII | re.IGNORECASE)
-_WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 MOST_REQUESTS = 16384  # LW_REQUEST_SLOTS
 STACK_DEPTHS = range(16, 8192 + 1)
+_LONGEST = 1e15  # milliseconds
 LEAST_RECORDING = 1 << 20  # bytes: four parts that hold something
 
 _T = TypeVar("_T")
+_BARE = re.compile(r"[\w-]+", re.ASCII)  # a key that TOML has without quotes
+
+
+def shown(value: Any) -> str:
+    """A value as a person has written it, in a variable or in TOML."""
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case list() | tuple():
+            return f"[{', '.join(map(shown, value))}]"
+        case dict():
+            items = ((key if _BARE.fullmatch(key) else repr(key), shown(each)) for key, each in value.items())
+            return "{" + ", ".join(f"{key} = {each}" for key, each in items) + "}"
+        case str() | int() | float():
+            return repr(value)
+    return str(value)  # dates and times
 
 
 def _bool(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    found = _WORDS.get(value.lower()) if isinstance(value, str) else None
+    found = parse_switch(value) if isinstance(value, str) else None
     if found is None:
-        raise ConfigError(f"{value!r} is neither true nor false", "write true or false")
+        raise ConfigError(f"{shown(value)} is neither true nor false", "write true or false")
     return found
 
 
 def _duration(value: Any) -> float:
     """Seconds; a bare number is milliseconds, as on the command line."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return parse_duration(format(value, "f") if number else value if isinstance(value, str) else repr(value))
+    if isinstance(value, str):
+        return parse_duration(value)
+    if type(value) not in (int, float) or not 0 <= value <= _LONGEST:
+        raise ConfigError(f"{shown(value)} is not a duration", f"write {ACCEPTED}")
+    return float(value * 1e-3)
 
 
 def _text(value: Any) -> str:
     if not isinstance(value, str) or not value:
-        raise ConfigError(f"{value!r} is no path", 'write it in quotes: ".loopwatch"')
+        raise ConfigError(f"{shown(value)} is no path", 'write it in quotes: ".loopwatch"')
     return value
 
 
 def _packages(value: Any) -> tuple[str, ...]:
     words = [word.strip() for word in value.split(",") if word.strip()] if isinstance(value, str) else value
     if not isinstance(words, (list, tuple)):
-        raise ConfigError(f"{value!r} is no list of packages", 'write ["package", "other"]')
+        raise ConfigError(f"{shown(value)} is no list of packages", 'write ["package", "other"]')
     for word in words:
         if not isinstance(word, str) or not _PACKAGE.fullmatch(word):
-            raise ConfigError(f"{word!r} is no name of a package", 'write ["package", "other"]')
+            raise ConfigError(f"{shown(word)} is no name of a package", 'write ["package", "other"]')
     return tuple(words)
 
 
 def _count(value: Any) -> int:
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if type(number) is not int or not 0 < number <= 1_000_000_000:
-        raise ConfigError(f"{value!r} is no number from 1 on", "write 10")
+        raise ConfigError(f"{shown(value)} is no number from 1 on", "write 10")
     return number
 
 
@@ -87,7 +106,7 @@ def _size(value: Any) -> int:
     """Bytes."""
     match = _SIZE.fullmatch(str(value).strip())
     if match is None:
-        raise ConfigError(f"{value!r} is no size", "write 256MB, 1GB, or a number of bytes")
+        raise ConfigError(f"{shown(value)} is no size", "write 256MB, 1GB, or a number of bytes")
     size = int(float(match[1]) * 1024 ** " kmg".index(match[2].lower() or " "))
     if not LEAST_RECORDING <= size <= 1 << 50:
         raise ConfigError(f"a recording of {value} holds nothing", "write 1MB or more")
@@ -133,9 +152,9 @@ class Settings:
                 raise ConfigError(f"{place}{spelled(name)}: there is no such setting", meant)
             try:
                 found[name] = fields[name].metadata["parse"](value)
-            except (ConfigError, TypeError, ValueError) as error:
+            except (ConfigError, ArithmeticError, TypeError, ValueError) as error:
                 hint = error.hint if isinstance(error, ConfigError) else ""
-                message = error.message if isinstance(error, ConfigError) else f"{value!r} means nothing"
+                message = error.message if isinstance(error, ConfigError) else f"{shown(value)} means nothing"
                 raise ConfigError(f"{place}{spelled(name)}: {message}", hint) from None
         settings = dataclasses.replace(self, **found)
         try:
@@ -168,7 +187,10 @@ class Settings:
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError(f"{path} cannot be read: {reason}", "put it right, or start elsewhere") from None
-        table = content.get("tool", {}).get("loopwatch", {})
+        tool = content.get("tool", {})
+        if not isinstance(tool, dict):
+            raise ConfigError(f"{path}: tool is no table", "write [tool.loopwatch]")
+        table = tool.get("loopwatch", {})
         if not isinstance(table, dict):
             raise ConfigError(f"{path}: tool.loopwatch is no table", "write [tool.loopwatch]")
         return self.with_values(table, place=f"{path}, [tool.loopwatch], ")

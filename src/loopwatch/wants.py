@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import itertools
+import math
 import os
 import sys
 import threading
@@ -77,6 +78,7 @@ def add(want: Want) -> None:
 def remove(want: Want) -> None:
     _end()  # with `want` still there: it is told the last stalls
     state.wants.remove(want)
+    _finish_listeners(want)
     _call_listeners()
     if state.wants:
         _restart()
@@ -190,10 +192,19 @@ def _read_for_listeners(flush: bool) -> bool:
         return read_records(flush=flush)
 
 
-def _refresh_listeners() -> None:
-    for listener in [listener for want in state.wants for listener in want.listeners]:
+def _refresh_listeners() -> float:
+    listeners = [listener for want in state.wants for listener in want.listeners]
+    seconds = min((listener.later(False) for listener in listeners if listener.later is not None), default=math.inf)
+    for listener in listeners:
         if listener.refresh is not None:
             listener.refresh()
+    return seconds
+
+
+def _finish_listeners(want: Want) -> None:
+    for listener in want.listeners:
+        if state.caller is not None:
+            state.caller.finish(listener)
 
 
 def loops() -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
@@ -215,6 +226,8 @@ def _finish() -> None:
     with state.lock:
         _end()
         _core.configure(None)
+        for want in state.wants:
+            _finish_listeners(want)
         state.wants.clear()
         caller, state.caller = state.caller, None
     if caller is not None:

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from loopwatch import _core, wants
+from loopwatch import _core, lifespans, wants
 from loopwatch.callers import Listener
 from loopwatch.config import check_settings, switched_off
 from loopwatch.errors import ConfigError, LoopwatchError
@@ -49,6 +49,8 @@ def start(
         want.listeners = (*_log(settings, logs), *(() if on_stall is None else (Listener(on_stall),)))
         state.started = want
         wants.add(want)
+    if settings.requests > 0:
+        lifespans.hook_imported()
 
 
 def stop() -> None:

@@ -423,10 +423,16 @@ class TestFailing:
         gone = str(bench.folder / "gone")
         assert bench.run("-c", "import asyncio; print(1)", LOOPWATCH_RECORD=gone).stdout == "1\n"
 
-    def test_switched_off(self, bench: Bench) -> None:
+    @pytest.mark.parametrize("word", ["0", "False", "no", "OFF"])
+    def test_switched_off(self, bench: Bench, word: str) -> None:
         bench.write("project/sitecustomize.py", "import sys; sys.mark = 1\n")
-        bench.same("-c", "import asyncio, sys; print(sys.mark, sys.meta_path)", LOOPWATCH="0")
+        bench.same("-c", "import asyncio, sys; print(sys.mark, sys.meta_path)", LOOPWATCH=word)
         assert bench.came == 0
+
+    @pytest.mark.parametrize("word", ["", "1", "maybe"])
+    def test_not_switched_off(self, bench: Bench, word: str) -> None:
+        bench.same("-c", "import asyncio", LOOPWATCH=word)
+        assert bench.came == 1
 
 
 class TestServers:

@@ -138,6 +138,15 @@ def test_errors(project: Project, command: list[str]) -> None:
     assert "threshhold: there is no such setting; did you mean threshold" in line
 
 
+@pytest.mark.parametrize("text", ["tool = 5", "tool = [1]"])
+def test_tool_is_no_table(project: Project, text: str) -> None:
+    project.write("pyproject.toml", text)
+    done = project.loopwatch("run", sys.executable, "-c", "")
+    assert (done.returncode, done.stdout) == (2, "")
+    [line] = done.stderr.splitlines()
+    assert line.endswith("pyproject.toml: tool is no table; write [tool.loopwatch]")
+
+
 class TestLimits:
     # One stall in which the stack is so many frames deep, below those of the loop.
     DEEP = """

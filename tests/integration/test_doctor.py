@@ -147,9 +147,42 @@ def test_nowhere_to_write(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
     )
 
 
-def test_switched_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("LOOPWATCH", "0")
+@pytest.mark.parametrize(
+    ("variables", "toml", "message", "hint"),
+    [
+        ({"LOOPWATCH_THRESHOLD": "abc"}, "", "LOOPWATCH_THRESHOLD: 'abc' is not a duration", "write 10ms, "),
+        ({"LOOPWATCH": "maybe"}, "", "LOOPWATCH: 'maybe' is neither on nor off", "write 0, "),
+        ({}, "[tool.loopwatch]\nthreshhold = 5", "threshhold: there is no such setting", "did you mean threshold"),
+        ({}, "tool = 5", "pyproject.toml: tool is no table", "write [tool.loopwatch]"),
+    ],
+)
+def test_configuration(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    variables: dict[str, str],
+    toml: str,
+    message: str,
+    hint: str,
+) -> None:
+    status, lines, _ = doctor(capsys)
+    assert (status, lines["configuration"]) == (0, "ok: every setting has a meaning")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    Path("pyproject.toml").write_text(toml, encoding="utf-8")
+    status, lines, err = doctor(capsys)
+    assert status == 2
+    assert lines["configuration"].startswith("broken: ")
+    assert f"{message} → {hint}" in lines["configuration"]
+    assert lines["recordings"].startswith("ok")
+    assert f"{message}; {hint}" in err
+    assert "this Python" not in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("word", ["0", "off"])
+def test_switched_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str) -> None:
+    monkeypatch.setenv("LOOPWATCH", word)
     status, lines, _ = doctor(capsys)
     assert status == 0
-    assert lines["LOOPWATCH"] == "less: is 0 → everything is switched off"
+    assert lines["LOOPWATCH"] == f"less: is {word} → everything is switched off"
     assert lines["loopwatch run"].startswith("ok")

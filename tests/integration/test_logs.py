@@ -19,9 +19,9 @@ LINE = "event loop blocked for "
 LOGGED: dict[str, Any] = {"LOOPWATCH_LOG": "1", "LOOPWATCH_LOG_EVERY": "0"}
 
 
-def run_logged(folder: Path, body: str) -> list[str]:
+def run_logged(folder: Path, body: str, **variables: str) -> list[str]:
     """The lines of a program with `body`, its own and those of the log."""
-    output, _ = run_program(folder, textwrap.dedent(body), **LOGGED)
+    output, _ = run_program(folder, textwrap.dedent(body), **{**LOGGED, **variables})
     return output.splitlines()
 
 
@@ -223,3 +223,46 @@ def test_nothing_more_is_imported(project: Project) -> None:
         more = set(project.loopwatch("run", "-q", option, "app.py").stdout.split()) - without
         foreign = {name.split(".")[0] for name in more} - sys.stdlib_module_names
         assert {name for name in foreign if "cython" not in name} <= {"loopwatch", "sitecustomize"}
+
+
+SHOWN = """
+    import logging
+    logging.basicConfig(format="%(stall_function)s %(stall_suppressed)s %(message)s", stream=sys.stdout)
+    loopwatch.start()
+    async def many():
+        for _ in range(5):
+            await blocking()
+"""
+
+
+def test_untold_are_told_later(tmp_path: Path) -> None:
+    """With no further stall, while the program does nothing; and that wakes it no more afterwards."""
+    lines = run_logged(
+        tmp_path,
+        SHOWN
+        + """
+    run(many())
+    time.sleep(3.5)
+    print("idle", flush=True)
+    from loopwatch import _core
+    wait, waits = _core.wait, []
+    _core.wait = lambda seconds: waits.append(seconds) or wait(seconds)
+    run(blocking())
+    time.sleep(0.3)
+    print("waited", [seconds > 100 for seconds in waits][-1:], flush=True)
+    os._exit(0)
+    """,
+        LOOPWATCH_LOG_EVERY="1s",
+    )
+    told = [line for line in lines[: lines.index("idle")] if line.startswith("block")]
+    assert [line.split()[1] for line in told] == ["0", "3"]
+    assert "3 times more here since the last line" in told[1]
+    assert lines[-1] == "waited [True]"
+
+
+@pytest.mark.parametrize("end", ["loopwatch.stop(); print('end')", "sys.stdout.flush()"])
+def test_untold_are_told_at_the_end(tmp_path: Path, end: str) -> None:
+    """Of `stop()`, and of the program."""
+    lines = run_logged(tmp_path, SHOWN + f"    run(many())\n    {end}\n", LOOPWATCH_LOG_EVERY="1min")
+    told = [line.split()[1] for line in lines if line.startswith("block")]
+    assert told == ["0", "3"]

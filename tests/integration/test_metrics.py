@@ -93,6 +93,12 @@ run(main())
     assert after["loopwatch_samples_torn_total", ""] >= 0
 
 
+def test_switched_off(tmp_path: Path) -> None:
+    """Whatever else is set."""
+    (found,) = run_exposing(tmp_path, "run(blocking())\nshow()\n", LOOPWATCH="no", LOOPWATCH_THRESHOLD="abc")
+    assert found["loopwatch_iteration_seconds_count", ""] == 0
+
+
 def test_counters_never_fall(tmp_path: Path) -> None:
     """Loops come and go, others begin to watch and end it, and the interpreter forks."""
     found = run_exposing(

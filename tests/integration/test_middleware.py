@@ -433,4 +433,4 @@ class TestLifespan:
         assert isinstance(found.error, AssertionError)
         found = await exchange(middleware, http())
         assert found.error is None
-        assert phases == ["startup"]
+        assert phases == ["startup", "serving"]

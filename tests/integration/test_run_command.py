@@ -66,6 +66,36 @@ class TestOwnOptions:
         assert not (project.folder / ".loopwatch").exists()
 
     @pytest.mark.parametrize(
+        ("toml", "variables"),
+        [
+            ("", {"LOOPWATCH_THRESHOLD": "abc"}),
+            ("", {"LOOPWATCH_TRESHOLD": "5ms"}),
+            ("", {"LOOPWATCH_THRESHOLD": "0"}),
+            ("[tool.loopwatch]\nthreshhold = 5\n", {}),
+            ("tool = 5", {}),
+            ("[tool", {}),
+        ],
+    )
+    @pytest.mark.parametrize("options", [[], ["-q"], ["--exec"]])
+    def test_switched_off_with_settings_that_mean_nothing(
+        self, project: Project, toml: str, variables: dict[str, str], options: list[str]
+    ) -> None:
+        project.write("pyproject.toml", toml)
+        project.write(
+            "show.py", "import os\nprint(os.environ.get('LOOPWATCH_THRESHOLD'), 'PYTHONPATH' in os.environ)\n"
+        )
+        done = project.loopwatch("run", *options, "show.py", LOOPWATCH="off", **variables)
+        assert done.stdout == f"{variables.get('LOOPWATCH_THRESHOLD')} {'PYTHONPATH' in project.environment}\n"
+        said = "" if "-q" in options else "loopwatch: LOOPWATCH=off is set: nothing is watched\n"
+        assert (done.returncode, done.stderr) == (0, said)
+
+    def test_neither_on_nor_off(self, project: Project) -> None:
+        done = project.loopwatch("run", "echo", "x", LOOPWATCH="maybe")
+        assert (done.returncode, done.stdout) == (2, "")
+        line = "LOOPWATCH: 'maybe' is neither on nor off; write 0, false, no or off; or 1, true, yes or on"
+        assert done.stderr == f"loopwatch: {line}\n"
+
+    @pytest.mark.parametrize(
         ("arguments", "line"),
         [
             ([], "there is no command to run; write: loopwatch run uvicorn app:app"),

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loopwatch.config import parse_duration
+from loopwatch.config import check_switch, parse_duration, switched_off
 from loopwatch.errors import ConfigError, LoopwatchError
 
 
@@ -53,3 +53,25 @@ def test_too_long() -> None:
 def test_any_text_is_a_duration_or_an_error(text: str) -> None:
     with contextlib.suppress(ConfigError):
         assert parse_duration(text) >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "off"),
+    [
+        *((text, True) for text in ("0", "false", "False", "NO", "off", "Off")),
+        *((text, False) for text in ("", "1", "true", "YES", "on")),
+    ],
+)
+def test_switch(monkeypatch: pytest.MonkeyPatch, text: str, off: bool) -> None:
+    monkeypatch.setenv("LOOPWATCH", text)
+    assert switched_off() is off
+    check_switch()
+
+
+@pytest.mark.parametrize("text", ["maybe", "00", " 0", "2", "-1"])
+def test_switch_that_is_none(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("LOOPWATCH", text)
+    assert not switched_off()
+    with pytest.raises(ConfigError) as caught:
+        check_switch()
+    assert str(caught.value).startswith(f"LOOPWATCH: {text!r} is neither on nor off; write 0, ")

@@ -17,7 +17,7 @@ MOST_LINES = 400
 
 # Modules by the half they belong to. Whatever begins with one of these names belongs to it as well.
 SHARED = ("errors", "config", "settings", "stack", "model", "recording")
-REQUESTS = ("asgi", "endpoints", "mounts", "servers", "frameworks", "patching", "location")
+REQUESTS = ("asgi", "endpoints", "mounts", "servers", "frameworks", "lifespans", "patching", "location")
 WRITING = (
     "",
     "watch",

@@ -46,6 +46,25 @@ def test_below_what_runs_no_loop() -> None:
     assert roles(process, [five, six]) == roles(process, [seven]) == roles(process, [Path("rec")]) == ["main"]
 
 
+def test_workers_of_what_runs_no_loop() -> None:
+    """Several of one command below one parent: a master has forked them, also where it is what `--exec` has started."""
+    command = ("granian", "app:app")
+    workers = [Process(pid, 6, command=command) for pid in (7, 8)]
+    other = Process(9, 6, command=("celery",))
+    five, six = (Path(f"20261122T220211.236Z-{pid}") for pid in (5, 6))
+    assert roles([*workers, other], [five]) == ["worker", "worker", "child"]
+    assert roles(workers, [six]) == ["worker", "worker"]
+    again = [workers[0], Process(7, 6, command=command)]  # it has replaced itself by itself
+    assert roles(again, [five]) == ["child", "child"]
+    # Without `loopwatch run` these may be programs that somebody has started one after the other.
+    assert roles(workers) == roles(workers, [Path("rec")]) == ["main", "main"]
+
+
+def test_fork_server() -> None:
+    server = ("python", "-c", "from multiprocessing.forkserver import main; main(3, 5, ['__main__'], **{})")
+    assert found((7, 6, server)) == ["worker"]
+
+
 def test_workers_of_workers() -> None:
     app = ("app.py",)
     assert found((5, 1, app), (6, 5, app), (7, 6, app)) == ["master", "worker", "worker"]

@@ -82,7 +82,20 @@ def test_variables(variables: dict[str, str], expected: dict[str, Any]) -> None:
         ("app = 5", "app: 5 is no list of packages"),
         ('app = ["a b"]', "app: 'a b' is no name of a package"),
         ("log_rate = 0", "log_rate: 0 is no number from 1 on"),
-        ("log_rate = true", "log_rate: True is no number"),
+        ("log_rate = true", "log_rate: true is no number"),
+        ("threshold = -3", "threshold: -3 is not a duration; write 10ms"),
+        ("threshold = -2.5", "threshold: -2.5 is not a duration"),
+        ("threshold = inf", "threshold: inf is not a duration"),
+        ("threshold = nan", "threshold: nan is not a duration"),
+        (f"threshold = 1{'0' * 400}", " is not a duration"),
+        ("threshold = true", "threshold: true is not a duration"),
+        ("threshold = {a = 1}", "threshold: {a = 1} is not a duration"),
+        ('threshold = {"a b" = [true, "x"]}', "threshold: {'a b' = [true, 'x']} is not a duration"),
+        ("threshold = 2026-01-01", "threshold: 2026-01-01 is not a duration"),
+        ("dir = {a.b = false}", "dir: {a = {b = false}} is no path"),
+        ("app = [[1, 2]]", "app: [1, 2] is no name of a package"),
+        ("recording_size = true", "recording_size: true is no size"),
+        (f"recording_size = '{'9' * 400}'", "recording_size: "),
         ('recording_size = "5 apples"', "recording_size: '5 apples' is no size"),
         ('recording_size = "1k"', "recording_size: a recording of 1k holds nothing"),
         ("dir = 5", "dir: 5 is no path"),
@@ -101,7 +114,7 @@ def test_errors(tmp_path: Path, toml: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("text", ["[tool", '[tool]\nloopwatch = "x"\n'])
+@pytest.mark.parametrize("text", ["[tool", '[tool]\nloopwatch = "x"\n', "tool = 5", "tool = []"])
 def test_files_that_make_no_sense(tmp_path: Path, text: str) -> None:
     path = project(tmp_path, text)
     with pytest.raises(ConfigError) as caught:

@@ -24,6 +24,7 @@ SERVERS = (
     "quart.ctx",
     "sanic.app",
     "uvicorn.config",
+    "uvicorn.server",
 )
 
 
@@ -193,6 +194,12 @@ def _import_own():
         del this_module
 
 
-if sys.version_info >= (3,) and os.environ.get("LOOPWATCH") != "0" and os.environ.get("LOOPWATCH_RECORD"):
+def _is_wanted():
+    # As `loopwatch.config.switched_off`, which cannot be asked before it is known that loopwatch is here.
+    off = os.environ.get("LOOPWATCH", "").lower() in ("0", "false", "no", "off")
+    return sys.version_info >= (3,) and not off and os.environ.get("LOOPWATCH_RECORD")
+
+
+if _is_wanted():
     _install(os.environ["LOOPWATCH_RECORD"])
 _import_own()

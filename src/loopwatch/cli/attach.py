@@ -18,7 +18,7 @@ import psutil
 from loopwatch import __version__
 from loopwatch.cli.closing import new_folder, say, shown, summarize
 from loopwatch.cli.times import Duration
-from loopwatch.config import check_settings, switched_off
+from loopwatch.config import SWITCH, check_settings, check_switch, switched_off
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch.remote import NoAnswer, ask, give
 from loopwatch.launch.target import Target, find_target
@@ -45,12 +45,13 @@ def command(pid: int, stop: bool, detach: bool, wait: float, **options: Any) -> 
     attach to each. What no option says is as LOOPWATCH_* in the environment has it, or [tool.loopwatch] in
     pyproject.toml.
     """
+    check_switch()
+    if switched_off() and not stop:
+        raise LoopwatchError(f"{SWITCH}={os.environ[SWITCH]} is set: nothing is watched", "unset it, and try again")
     settings = settings_for(str(Path.cwd()), os.environ, options)
     check_settings(settings.threshold, settings.interval)
     if stop and detach:
         raise LoopwatchError("--stop and --detach are one too many", f"write: loopwatch attach {pid} --stop")
-    if switched_off() and not stop:
-        raise LoopwatchError("LOOPWATCH=0 is set: nothing is watched", "unset it, and try again")
     target = find_target(pid)
     with _interruptible():
         if stop:
@@ -135,7 +136,7 @@ def _refusal(target: Target, answer: dict[str, Any]) -> LoopwatchError:
     reason = answer.get("reason") or "no reason was given"
     match answer.get("problem"):
         case "off":
-            return LoopwatchError(f"LOOPWATCH=0 is set in process {pid}", "start it anew without")
+            return LoopwatchError(f"{SWITCH}={answer.get('value', 0)} is set in process {pid}", "start it anew without")
         case "asyncio":
             message = f"process {pid} has not imported asyncio, so no event loop runs in it"
             return LoopwatchError(message, _elsewhere(target) or f"start it anew with: loopwatch run {target.typed}")

@@ -18,15 +18,17 @@ from pathlib import Path
 from typing import Literal
 
 import loopwatch
-from loopwatch.config import switched_off
-from loopwatch.errors import LoopwatchError
+from loopwatch.config import SWITCH, check_switch, switched_off
+from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.launch.environment import watched_environment
 from loopwatch.recording.files import FOLDER
-from loopwatch.settings import Settings
+from loopwatch.settings import Settings, settings_for
 
 # Whether a thing works, works less well than it might, or keeps loopwatch from working at all.
 Verdict = Literal["ok", "less", "broken"]
 
+CONFIGURATION = "configuration"
+"""The subject of the one finding that the person at the keyboard can put right."""
 _ROOM = 256 << 20  # bytes that the recording of one process may take
 _CLOSE_RANGE = 436  # the system call's number, on every architecture
 _UNSHARE_RANGE = 1 << 1
@@ -74,9 +76,10 @@ def findings() -> Iterator[Finding]:
     if sys.platform == "linux":
         yield _descriptors()
     yield _clock()
+    yield _configuration()
     yield from _folder(Path(FOLDER))
     if switched_off():
-        yield Finding("LOOPWATCH", "less", "is 0", "everything is switched off")
+        yield Finding(SWITCH, "less", f"is {os.environ[SWITCH]}", "everything is switched off")
 
 
 def _python() -> Finding:
@@ -180,6 +183,16 @@ def _clock() -> Finding:
         text = f"steps of {step * 1e3:g} ms"
         return Finding("timers", "less", text, "stalls are no more exact, and samples not closer, than that")
     return Finding("timers", "ok", f"steps of {step * 1e9:g} ns")
+
+
+def _configuration() -> Finding:
+    """Whether the commands can read what is set here."""
+    try:
+        check_switch()
+        settings_for(str(Path.cwd()), os.environ, {})
+    except ConfigError as error:
+        return Finding(CONFIGURATION, "broken", error.message, error.hint)
+    return Finding(CONFIGURATION, "ok", "every setting has a meaning")
 
 
 def _folder(folder: Path) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from loopwatch.cli.checks import Finding, Verdict, findings
+from loopwatch.cli.checks import CONFIGURATION, Finding, Verdict, findings
 from loopwatch.cli.output import opened
 from loopwatch.errors import LoopwatchError
 
@@ -25,7 +25,7 @@ _MARKS: dict[Verdict, tuple[str, str]] = {
 def command() -> int:
     """Show what this machine and interpreter allow, each with the consequence.
 
-    Ends with status 2 if nothing can be watched here, else 0.
+    Ends with status 2 if nothing can be watched here, or a setting means nothing; else 0.
     """
     found = list(findings())
     with opened(None) as out:
@@ -35,6 +35,8 @@ def command() -> int:
         else:
             out.writelines(f"{line}\n" for line in _lines(found))
     broken = next((each for each in found if each.verdict == "broken"), None)
+    if broken is not None and broken.subject == CONFIGURATION:
+        raise LoopwatchError(broken.text, broken.consequence)
     if broken is not None:
         python = "{}.{}".format(*sys.version_info)
         raise LoopwatchError(

@@ -10,8 +10,8 @@ import click
 
 from loopwatch.cli.closing import new_folder, say, shown, summarize
 from loopwatch.cli.times import Duration
-from loopwatch.config import check_settings, switched_off
-from loopwatch.errors import LoopwatchError
+from loopwatch.config import SWITCH, check_settings, check_switch, switched_off
+from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.launch import supervise
 from loopwatch.launch.command import Command, find_command
 from loopwatch.launch.environment import watched_environment
@@ -66,14 +66,15 @@ def command(
     Ends with the command's own exit status, 128 + N if signal N ended it. All that follows the command is its own.
     What no option says is as LOOPWATCH_* in the environment has it, or [tool.loopwatch] in pyproject.toml.
     """
-    settings = settings_for(str(Path.cwd()), os.environ, options)
-    check_settings(settings.threshold, settings.interval)
+    check_switch()
+    off = switched_off()
+    settings = _settings(options, or_defaults=off)
     quiet = settings.quiet
     program = find_command(words, module)
     environment = dict(os.environ)
     folder = None
-    if switched_off():
-        say("LOOPWATCH=0 is set: nothing is watched", quiet)
+    if off:
+        say(f"{SWITCH}={environment[SWITCH]} is set: nothing is watched", quiet)
     else:
         _must_work()
         folder = _folder(settings, program)
@@ -90,6 +91,18 @@ def command(
         except Exception as error:  # the status is the command's, whatever happens here
             say(f"the summary failed ({type(error).__name__}: {error}); the recording is in {shown(folder)}")
     return status
+
+
+def _settings(options: dict[str, Any], *, or_defaults: bool) -> Settings:
+    """What holds here. `ConfigError` where that cannot be read, unless there are to be the defaults then."""
+    try:
+        settings = settings_for(str(Path.cwd()), os.environ, options)
+        check_settings(settings.threshold, settings.interval)
+    except ConfigError:
+        if not or_defaults:
+            raise
+        return Settings(quiet=options["quiet"] is True)
+    return settings
 
 
 def _must_work() -> None:

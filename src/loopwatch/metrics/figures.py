@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from loopwatch import wants
+from loopwatch import lifespans, wants
 from loopwatch.callers import Listener
 from loopwatch.config import switched_off
 from loopwatch.model import Loop, Stall
@@ -70,13 +70,15 @@ class Meter:
         self._tell = tell
         self._clock = clock
         self._begin()
-        settings = Settings().with_environment(os.environ)
+        settings = Settings() if switched_off() else Settings().with_environment(os.environ)
         listener = Listener(self._count, inherited=True, refresh=refresh)
         self.threshold = threshold or settings.threshold
         self._want = wants.Want(self.threshold, settings.interval, settings, listeners=(listener,))
         if not switched_off():
             with wants.state.lock:
                 wants.add(self._want)
+            if settings.requests > 0:
+                lifespans.hook_imported()
 
     def close(self) -> None:
         """Watch no longer."""
