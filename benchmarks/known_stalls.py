@@ -164,6 +164,69 @@ async def finalizer(clock: Clock) -> None:
         del closing
 
 
+# --- after an exception that came to a coroutine by way of others which wait for it --------------------------
+
+
+@scenario
+async def cancelled(clock: Clock) -> None:
+    async def cleaning_up() -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            with clock:
+                time.sleep(WAIT)  # stall: cancelled
+
+    async def waiting() -> None:
+        await cleaning_up()
+
+    async def waiting_for_it() -> None:
+        await waiting()
+
+    task = asyncio.create_task(waiting_for_it())
+    await settle()
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+@scenario
+async def timeout(clock: Clock) -> None:
+    async def too_slow() -> None:
+        try:
+            async with asyncio.timeout(GAP):
+                await asyncio.sleep(60)
+        except TimeoutError:
+            with clock:
+                time.sleep(WAIT)  # stall: timeout
+
+    async def waiting() -> None:
+        await too_slow()
+
+    await waiting()
+
+
+@scenario
+async def fallback(clock: Clock) -> None:
+    loop = asyncio.get_running_loop()
+
+    async def failing() -> None:
+        answer = loop.create_future()
+        loop.call_later(GAP, answer.set_exception, ConnectionError())
+        await answer
+
+    async def falling_back() -> None:
+        try:
+            await failing()
+        except ConnectionError:
+            with clock:
+                time.sleep(WAIT)  # stall: fallback
+
+    async def waiting() -> None:
+        await falling_back()
+
+    await waiting()
+
+
 # --- callbacks that are no tasks ------------------------------------------------------------------------------
 
 

@@ -521,12 +521,23 @@ static void forget_numbers(lw_chain *chain, size_t count)
         chain->links[i].serial = 0;
 }
 
+/* Whether frame `i` runs and has thrown an exception through the generator further in. On the way to the one that it
+   waits for, a generator's frame stays as it was left, and is linked to the one that throws with no shim between
+   (Objects/genobject.c, _gen_throw, 3.12 and 3.13). At no other time is a frame that waits linked to one that runs.
+   The innermost frame may move: all looks have to say so of it. */
+static bool has_thrown(const lw_sampler *sampler, const lw_chain *chain, size_t i, size_t first)
+{
+    const lw_link *link = &chain->links[i];
+    return link->frame.running && !link->leaves && (i > first + 1 || !sampler->moved) &&
+           lw_code_awaits(sampler->memory, &sampler->evidence[i - 1].frame);
+}
+
 /* Whether frame `i` can have called the one further in. */
-static bool can_call(const lw_sampler *sampler, const lw_chain *chain, size_t i)
+static bool can_call(const lw_sampler *sampler, const lw_chain *chain, size_t i, size_t first)
 {
     const lw_link *link = &chain->links[i];
     return !lw_frame_called_directly(&link->frame, &sampler->evidence[i - 1].frame) ||
-           lw_code_can_call(&link->known, &link->frame, link->leaves);
+           lw_code_can_call(&link->known, &link->frame, link->leaves) || has_thrown(sampler, chain, i, first);
 }
 
 /* Intern frame `i`, unless it is, as all further out, what it was in the last sample: *same. */
@@ -539,7 +550,7 @@ static lw_status intern_frame(lw_sampler *sampler, lw_chain *chain, size_t i, si
     *same = *same && link->serial == serial && link->frame.instruction == seen->frame.instruction;
     lw_status status = *same ? LW_OK : intern_link(sampler, seen, parent, link);
     link->frame = seen->frame;
-    if (status == LW_OK && i > first && !can_call(sampler, chain, i))
+    if (status == LW_OK && i > first && !can_call(sampler, chain, i, first))
         status = LW_TORN;
     if (status == LW_OK)
         link->serial = serial;
@@ -557,7 +568,7 @@ static lw_status intern_chain(lw_sampler *sampler, const lw_thread_view *view, l
     if (end > first + 1 && lw_thread_view_is_base(view, frame_at(sampler, chain, end - 1)))
         end--;
     if (open < end) {
-        if (!can_call(sampler, chain, open)) {
+        if (!can_call(sampler, chain, open, first)) {
             lw_chain_unsettle(chain, chain->count - 1);
             return LW_TORN;
         }

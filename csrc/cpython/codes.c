@@ -414,6 +414,14 @@ bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, boo
     return !frame->running && lw_code_frame_alive(known, frame->slots) && !leaves;
 }
 
+bool lw_code_awaits(lw_memory *memory, const lw_raw_frame *frame)
+{
+    uint8_t unit[sizeof(_Py_CODEUNIT)];
+    lw_piece next = {lw_layout_next_instruction(frame->instruction), sizeof unit};
+    return lw_frame_is_generator(frame) && !frame->running &&
+           lw_memory_read(memory, &next, 1, unit) == LW_OK && lw_layout_instruction_awaited(unit[0], unit[1]);
+}
+
 bool lw_code_is_quick(lw_memory *memory, uintptr_t instruction)
 {
     uint8_t opcode;

@@ -86,4 +86,7 @@ bool lw_code_is_quick(lw_memory *memory, uintptr_t instruction);
    left itself, but not for good. One before its first instruction counts as at a place that leaves. */
 bool lw_code_can_call(const lw_known_code *known, const lw_raw_frame *frame, bool leaves);
 
+/* Whether it is the frame of a generator or coroutine that has been left and waits for another one. */
+bool lw_code_awaits(lw_memory *memory, const lw_raw_frame *frame);
+
 #endif

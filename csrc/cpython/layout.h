@@ -113,6 +113,30 @@ static inline bool lw_layout_instruction_leaves(uint8_t opcode)
 #endif
 }
 
+/* Where the next instruction is of a frame that has been left. */
+static inline uintptr_t lw_layout_next_instruction(uintptr_t instruction)
+{
+    return LW_HAS_EXECUTABLE ? instruction : instruction + sizeof(_Py_CODEUNIT);
+}
+
+/* Whether a frame that goes on with this instruction waits for another generator: it is the RESUME after a yield from
+   or an await (Objects/genobject.c, _PyGen_yf; the upper bits are of 3.13, Include/internal/pycore_opcode_utils.h). */
+static inline bool lw_layout_instruction_awaited(uint8_t opcode, uint8_t argument)
+{
+    switch (opcode) {
+    case RESUME:
+#ifdef INSTRUMENTED_RESUME
+    case INSTRUMENTED_RESUME:
+#endif
+#ifdef RESUME_CHECK
+    case RESUME_CHECK:
+#endif
+        return (argument & 3) >= 2;
+    default:
+        return false;
+    }
+}
+
 /* The GIL that an interpreter's threads take (Include/internal/pycore_ceval_state.h; before 3.12, one for all). */
 static inline const struct _gil_runtime_state *lw_layout_gil(const PyInterpreterState *interpreter)
 {

@@ -8,6 +8,7 @@ to another moment, unless the mixture happens to be a stack that does occur.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import sys
 from types import CodeType, FrameType
@@ -20,6 +21,7 @@ from tests.integration.sampling import Seen, Work, run_turns
 Function = tuple[str, str]  # file, qualified name
 Place = tuple[int, int, int | None, int | None]  # line, end line, column, end column; lines are 0 where there is none
 
+SUSPENDS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
 BASE: Function = (sampling.__file__, "inside")
 
 
@@ -36,21 +38,27 @@ class Calls:
         nodes: dict[FrameType, int] = {}
 
         def on_event(frame: FrameType, event: str, _argument: Any) -> None:
-            caller = frame.f_back
             if event == "return":
                 nodes.pop(frame, None)
-            elif event != "call":
-                return
-            elif caller in nodes:
-                nodes[frame] = self._child(nodes[caller], _place_of(caller), self._know(frame.f_code))
-            elif caller is None or (frame.f_code.co_filename, frame.f_code.co_qualname) == BASE:
-                nodes[frame] = self._child(0, None, self._know(frame.f_code))
+            elif event == "call" and (node := self._called(frame, nodes)) is not None:
+                nodes[frame] = node
 
         sys.setprofile(on_event)
         try:
             run_turns([work], 0)
         finally:
             sys.setprofile(None)
+
+    def _called(self, frame: FrameType, nodes: dict[FrameType, int]) -> int | None:
+        """The node of a frame that has a caller with a node, or is to stand on nothing; None: it is not of the work."""
+        caller = frame.f_back
+        if caller is None or (frame.f_code.co_filename, frame.f_code.co_qualname) == BASE:
+            return self._child(0, None, self._know(frame.f_code))
+        below = nodes.get(caller)
+        if below is None and caller.f_code.co_flags & SUSPENDS:
+            # What is thrown into it goes on to the one that it waits for, and nobody tells of a call of its own.
+            below = self._called(caller, nodes)
+        return None if below is None else self._child(below, _place_of(caller), self._know(frame.f_code))
 
     def _child(self, parent: int, place: Place | None, function: Function) -> int:
         return self._children.setdefault((parent, place, function), len(self._children) + 1)

@@ -47,6 +47,12 @@ def test_own_lines(matches: list[Match]) -> None:
     assert len(placed) >= 0.8 * len(matches)
 
 
+def test_each_kind_has_its_line(matches: list[Match]) -> None:
+    """Once at least, so that no kind of code hides among the few that a busy machine leaves without a sample."""
+    lined = {match.known.name for match in matches if match.right_line}
+    assert {match.known.name for match in matches} - lined == set()
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 def test_short_callbacks_are_no_stall(tmp_path: Path, loop: str) -> None:
     """Two seconds of callbacks of a millisecond, each in an iteration of its own. Where the machine made one last, the

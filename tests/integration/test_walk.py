@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import itertools
 import sys
-from collections.abc import AsyncIterator, Generator, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
 from types import FrameType
 from typing import Any
 
@@ -137,6 +138,87 @@ def test_coroutines() -> None:
         asyncio.run(outer())
     with all_agree(30):
         pytest.importorskip("uvloop").run(outer())
+
+
+def test_after_exceptions_in_tasks() -> None:
+    """Of what a task waits for: it is thrown into the task's coroutine, and through all that wait for one another."""
+
+    async def slow() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            here("finally")
+
+    async def below() -> None:
+        async with manager():
+            await slow()
+
+    @contextlib.asynccontextmanager
+    async def manager() -> AsyncIterator[None]:
+        try:
+            yield
+        except asyncio.CancelledError:
+            here("except in a manager")
+            await asyncio.sleep(0)
+            here("after another await")
+            raise
+
+    async def timed_out() -> None:
+        try:
+            async with asyncio.timeout(0.001):
+                await below()
+        except TimeoutError:
+            here("timeout")
+
+    async def failing() -> None:
+        future = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().call_soon(future.set_exception, ConnectionError())
+        await future
+
+    async def falling_back() -> None:
+        try:
+            await failing()
+        except ConnectionError:
+            here("fallback")
+
+    async def grouped() -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(below())
+                tasks.create_task(failing())
+        except* ConnectionError:
+            here("group")
+
+    async def numbers() -> AsyncIterator[int]:
+        try:
+            yield 1
+            await below()
+        finally:
+            here("async generator")
+
+    async def reading() -> None:
+        async for _ in numbers():
+            here("async for")
+
+    async def cancelled(work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = asyncio.create_task(work())
+        await asyncio.sleep(0.001)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    async def main() -> None:
+        await timed_out()
+        await falling_back()
+        await grouped()
+        await cancelled(below)
+        await cancelled(reading)
+        await asyncio.gather(timed_out(), cancelled(timed_out), cancelled(reading))
+
+    with all_agree(25):
+        asyncio.run(main())
+    with all_agree(25):
+        pytest.importorskip("uvloop").run(main())
 
 
 def traced() -> int:

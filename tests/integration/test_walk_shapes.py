@@ -5,8 +5,8 @@ from __future__ import annotations
 import functools
 import sys
 import threading
-from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import greenlet
@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.integration.walking import DEPTH, all_agree, here
+from loopwatch import _core
+from tests.integration.walking import DEPTH, all_agree, here, python_stack
 
 
 @contextmanager
@@ -79,6 +80,159 @@ def in_coroutine(rest: Rest) -> None:
         outer().send(None)
 
 
+def leave(generator: Generator[Any, Any, Any] | Coroutine[Any, Any, Any]) -> None:
+    """Begin it, throw into it, and go on to its end."""
+    with suppress(ValueError, StopIteration):
+        generator.send(None)
+        generator.throw(ValueError)
+        while True:
+            generator.send(None)
+
+
+def thrown_through(rest: Rest, levels: int) -> Generator[None, None, None]:
+    """A generator that so many others wait for, each for the next."""
+    if levels:
+        yield from thrown_through(rest, levels - 1)
+        return
+    try:
+        yield
+    finally:
+        rest()
+
+
+def after_throw(rest: Rest) -> None:
+    leave(thrown_through(rest, 2))
+
+
+def caught_by_the_one_waiting(rest: Rest) -> None:
+    def inner() -> Generator[None, None, None]:
+        yield
+
+    def middle() -> Generator[None, None, None]:
+        try:
+            yield from inner()
+        except ValueError:
+            rest()
+        yield
+
+    def outer() -> Generator[None, None, None]:
+        yield from middle()
+
+    leave(outer())
+
+
+def after_close(rest: Rest) -> None:
+    generator = thrown_through(rest, 2)
+    next(generator)
+    generator.close()
+
+
+class Pause:
+    """Suspends whoever awaits it once."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+async def interrupted(rest: Rest) -> None:
+    try:
+        await Pause()
+    except ValueError:
+        rest()
+        await Pause()
+        raise
+
+
+async def interrupted_below(rest: Rest) -> None:
+    await interrupted(rest)
+
+
+def after_throw_into_coroutine(rest: Rest) -> None:
+    leave(interrupted_below(rest))
+
+
+async def stream(rest: Rest) -> AsyncIterator[int]:
+    try:
+        yield 1
+    finally:
+        await interrupted_below(rest)
+
+
+def after_throw_into_async_for(rest: Rest) -> None:
+    async def source() -> AsyncIterator[int]:
+        yield 1
+        await interrupted_below(rest)
+
+    async def reader() -> None:
+        async for _ in source():
+            pass
+
+    leave(reader())
+
+
+def after_athrow(rest: Rest) -> None:
+    async def reader() -> None:
+        numbers: Any = stream(rest)
+        await anext(numbers)
+        await numbers.athrow(ValueError)
+
+    leave(reader())
+
+
+def after_aclose(rest: Rest) -> None:
+    async def reader() -> None:
+        numbers: Any = stream(rest)
+        await anext(numbers)
+        await numbers.aclose()
+
+    leave(reader())
+
+
+def leaving_context_manager(rest: Rest) -> None:
+    @contextmanager
+    def manager() -> Iterator[None]:
+        try:
+            yield
+        finally:
+            rest()
+
+    def body() -> Generator[None, None, None]:
+        with manager():
+            yield
+
+    def outer() -> Generator[None, None, None]:
+        yield from body()
+
+    leave(outer())
+
+
+class Thrower:
+    """An iterator of its own kind, which takes exceptions as generators do."""
+
+    def __init__(self, rest: Rest) -> None:
+        self.rest = rest
+
+    def __iter__(self) -> Iterator[None]:
+        return self
+
+    def __next__(self) -> None:
+        return None
+
+    def throw(self, *error: Any) -> None:
+        self.rest()
+        raise ValueError
+
+
+def in_throw_of_another_kind(rest: Rest) -> None:
+    def inner() -> Generator[None, None, None]:
+        yield from Thrower(rest)
+
+    def outer() -> Generator[None, None, None]:
+        yield from inner()
+
+    leave(outer())
+
+
 def in_special_method(rest: Rest) -> None:
     class Thing:
         def __getitem__(self, key: int) -> Any:
@@ -133,6 +287,15 @@ WAYS = (
     in_generator,
     in_delegating_generator,
     in_coroutine,
+    after_throw,
+    caught_by_the_one_waiting,
+    after_close,
+    after_throw_into_coroutine,
+    after_throw_into_async_for,
+    after_athrow,
+    after_aclose,
+    leaving_context_manager,
+    in_throw_of_another_kind,
     in_special_method,
     in_constructor,
     in_class_body,
@@ -158,6 +321,41 @@ def test_each_way(way: Callable[[Rest], None]) -> None:
     with all_agree(4):
         for depth in (1, 2, 3, 30):
             descend([way] * depth)
+
+
+@pytest.mark.parametrize("levels", [0, 1, 2, 3, 4, 30])
+def test_thrown_through(levels: int) -> None:
+    def in_a_generator() -> Generator[None, None, None]:
+        leave(thrown_through(lambda: here("a generator below"), levels))
+        yield
+
+    with all_agree(2):
+        leave(thrown_through(lambda: here("inside"), levels))
+        list(in_a_generator())
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_a_generator_that_waits_is_innermost(levels: int) -> None:
+    """While what it waits for runs C code that was thrown into."""
+
+    class Next:
+        throw = staticmethod(next)  # of what is thrown
+
+        def __iter__(self) -> Iterator[None]:
+            return self
+
+        def __next__(self) -> None:
+            return None
+
+    def through(levels: int) -> Generator[Any, Any, None]:
+        yield from through(levels - 1) if levels else Next()
+
+    generator = through(levels)
+    next(generator)
+    looks: Any = zip(iter(_core.walk, None), map(python_stack, iter(sys._getframe, None)), strict=False)
+    seen, known = generator.throw(looks)
+    assert seen == known
+    assert seen[-1][1].endswith("through")
 
 
 class Inlined:

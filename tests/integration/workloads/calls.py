@@ -104,6 +104,53 @@ def yield_from() -> None:
             pass
 
 
+def rescued_up() -> Generator[int, None, None]:
+    try:
+        yield increase(1)
+    except ValueError:
+        increase(2)
+    yield increase(3)
+
+
+def rescued_down() -> Generator[int, None, None]:
+    try:
+        yield decrease(1)
+    finally:
+        decrease(2)
+
+
+def through_up() -> Generator[int, None, None]:
+    yield from rescued_up()
+
+
+def through_down() -> Generator[int, None, None]:
+    try:
+        yield from rescued_down()
+    except ValueError:
+        decrease(3)
+
+
+def far_through_down() -> Generator[int, None, None]:
+    yield from through_down()
+
+
+@workload
+def throws() -> None:
+    """Into generators that wait for others, which are called from elsewhere before and after."""
+    for _ in range(30):
+        for waiting in (through_up(), far_through_down()):
+            for _ in waiting:
+                break
+            for _ in rescued_up():
+                pass
+            try:
+                waiting.throw(ValueError)
+            except StopIteration:
+                continue
+            for _ in waiting:
+                pass
+
+
 class Pause:
     """Suspends whoever awaits it once."""
 
@@ -146,6 +193,42 @@ def finish(*coroutines: Any) -> None:
 def coroutines() -> None:
     for _ in range(40):
         finish(await_far_up(), await_far_down())
+
+
+async def interrupted_up() -> None:
+    try:
+        await await_up()
+    finally:
+        increase(3)
+        await Pause()
+
+
+async def interrupted_down() -> None:
+    try:
+        await await_far_down()
+    except ValueError:
+        decrease(3)
+        await await_down()
+
+
+async def interrupted_far_up() -> None:
+    await interrupted_up()
+
+
+async def interrupted_far_down() -> None:
+    await interrupted_down()
+
+
+@workload
+def cancellations() -> None:
+    for _ in range(30):
+        for waiting in (interrupted_far_up(), interrupted_far_down()):
+            waiting.send(None)
+            waiting.throw(ValueError)
+            try:
+                finish(waiting)
+            except ValueError:
+                increase(4)
 
 
 async def stream_up() -> AsyncIterator[int]:
