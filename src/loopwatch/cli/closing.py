@@ -45,10 +45,10 @@ def _lines(folder: Path, settings: Settings, typed: str, starter: int, deaf_opti
     from loopwatch.analysis.run import load
     from loopwatch.report.summary import nothing, summary
 
+    reason = why_unwritable(folder)
     try:
         recordings = find_recordings([folder], app=settings.app)
     except LoopwatchError:
-        reason = why_unwritable(folder)
         if reason is None:
             yield nothing(typed, deaf_option)
         else:
@@ -56,6 +56,8 @@ def _lines(folder: Path, settings: Settings, typed: str, starter: int, deaf_opti
         return
     yield from summary(load(recordings), typed, starter, width)
     place = shown(folder)
+    if reason is not None:
+        yield Text(f"Note: {place} cannot be written any more ({reason}): not all that happened may be recorded.")
     yield Text(f"Recorded in {place}", style="dim")
     yield Text("Next: loopwatch report" + ("" if _is_found(folder) else f" {shlex.quote(place)}"))
 

@@ -78,6 +78,13 @@ class Decoder:
         record = None if skipping else parse_line(line)
         return self._record(record) if record else []
 
+    def recount(self, head: bytes) -> None:
+        """The beginning of the newest part once more: its second line is written over when records are lost."""
+        lines = head.split(b"\n", 2)
+        record = parse_line(lines[1]) if len(lines) == 3 else None
+        if record is not None and record.get("t") == "dropped":
+            self._dropped(count(record, "records"))
+
     @property
     def holds(self) -> bool:
         """Whether there are stalls that have ended and were not handed out yet."""
@@ -169,7 +176,7 @@ class Decoder:
                 self._process = replace(self._process, ended=True)
             case _:
                 self.records -= 1
-        return self._aftermath.release(self._unix(self._seen))
+        return self._aftermath.release(self._unix(self._seen)) if self._seen else []
 
     def _header(self, record: Record) -> None:
         schema = text(record, "schema")
