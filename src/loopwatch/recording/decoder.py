@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loopwatch.model import Damage, Process, Stall, State
+from loopwatch.model import Damage, Loop, Process, Stall, State
 from loopwatch.recording.activity import activity
 from loopwatch.recording.aftermath import Aftermath, culprit
 from loopwatch.recording.draft import Draft, seal
@@ -22,6 +22,7 @@ _FAMILY = "loopwatch-recording/"
 
 _LONGEST_LINE = 16 << 20  # bytes; a record is far shorter, and what is longer shall not fill the memory
 _OPEN_AGAIN = 20.0  # seconds; a stall that lasts is written again at least every ten
+_SUMMED_UP = 1.5  # seconds after which a loop that has done anything is summed up
 _MOST_PENDING = 64  # `open` records without an end, per process, before the oldest is given out as it is
 
 
@@ -122,11 +123,18 @@ class Decoder:
         return replace(
             self._process,
             seen=max(self._unix(self._seen), started) if self._seen else started,
-            loops=tuple(
-                self._loops.so_far(number, self._pending.values(), self._seen, self._offset or 0)
-                for number in self._loops
-            ),
+            loops=self.loops(),
             damage=damage,
+        )
+
+    def loops(self, now: float | None = None) -> tuple[Loop, ...]:
+        """The loops of the process, up to its newest record or, if it lives `now`, up to then: one that has not been
+        heard of for a while is idle."""
+        offset = self._offset or 0
+        until = self._seen if now is None else int((now - _SUMMED_UP) * 1e9) - offset
+        return tuple(
+            self._loops.so_far(number, self._pending.values(), until, offset, lives=now is not None)
+            for number in self._loops
         )
 
     # One record
@@ -228,6 +236,7 @@ class Decoder:
         stall = self._decode(record, "end", "ended")
         if stall is not None:
             self._pending.pop((stall.loop, stall.iteration), None)
+            self._loops.add_stall(stall.loop, count(record, "start"), count(record, "end"))
             self._aftermath.hold(stall)
 
     def _delayed(self, record: Record) -> None:
@@ -245,6 +254,7 @@ class Decoder:
             return None
         if end > self._seen:
             self._seen = end
+        self._loops.add_requests(loop, record.get("requests"))
         iteration, samples = count(record, "iteration"), count(record, "samples")
         if iteration > self._newest.get(loop, 0):
             self._newest[loop] = iteration
