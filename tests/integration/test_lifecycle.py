@@ -469,7 +469,7 @@ def test_waiting_for_the_gil_counts(tmp_path: Path, loop: str) -> None:
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_loop_that_goes_quiet(tmp_path: Path, loop: str) -> None:
-    """It is summed up once more within a second, whatever becomes of the process; then the watchdog sleeps as it does."""
+    """It is summed up once more soon, whatever becomes of the process; then the watchdog sleeps as it does."""
     output, (stalls,) = run_program(
         tmp_path,
         """

@@ -181,6 +181,39 @@ def test_disk_that_stays_full(project: Project) -> None:
     assert f"cannot be written any more ({os.strerror(errno.ENOSPC)})" in done.stderr
 
 
+LEAVING = ["os._exit(7)", "os.kill(os.getpid(), signal.SIGTERM)"]
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_loop_that_was_quiet_before_its_process_left(project: Project, leave: str, worker: bool) -> None:
+    """`loopwatch run` knows when its own child has left; of others it is known how long they were not quiet."""
+    fork = "if os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]) % 256)\n" if worker else ""
+    project.write(
+        "app.py",
+        f"""
+import asyncio, os, signal, sys, time
+{fork}async def main():
+    for number in range(6):
+        time.sleep(0.02)
+        await asyncio.sleep(0.03)
+    await asyncio.sleep(2.5)
+    {leave}
+asyncio.run(main())
+""",
+    )
+    done = project.loopwatch("run", "app.py")
+    assert done.returncode in (7, 143, 241)
+    run = project.recording
+    (loop,) = (loop for each in run.processes for loop in each.loops)
+    assert loop.iterations >= 7
+    assert loop.stalls == run.totals.stalls >= 6
+    assert 0.8 < loop.seconds < 2 if worker else 2.8 < loop.seconds < 10
+    assert loop.seconds <= run.seconds
+    assert loop.utilization < 0.5
+    assert "(100 %)" not in done.stderr
+
+
 def powerless(*command: str) -> list[str]:
     """Root may write anywhere; this one may not."""
     if os.geteuid():

@@ -135,6 +135,7 @@ def test_a_loop_that_never_was_summed_up(tmp_path: Path) -> None:
     builder = watched()
     builder.stall(100, 50)
     builder.stall(200, 50, t="open")
+    builder.record("gone", at=builder.at(5000))  # it was stuck, not idle
     builder.write(tmp_path)
     (loop,) = read(tmp_path).processes[0].loops
     assert (loop.seconds, loop.busy) == pytest.approx((0.25, 0.1), abs=1e-6)
@@ -158,10 +159,11 @@ def test_a_loop_that_is_quiet_was_watched_until_now_or_the_end(tmp_path: Path) -
     (loop,) = read(tmp_path, alive=True).processes[0].loops
     assert 58 < loop.seconds < 60  # what it has done just now may not be written yet
     assert loop.busy == pytest.approx(0.1)
-    builder.end(30_000)
-    builder.write(tmp_path)
-    (loop,) = read(tmp_path).processes[0].loops
-    assert (loop.seconds, loop.busy) == pytest.approx((30, 0.1))
+    for last, at in [("gone", 20_000), ("end", 30_000)]:
+        builder.record(last, at=builder.at(at))
+        builder.write(tmp_path)
+        (loop,) = read(tmp_path).processes[0].loops
+        assert (loop.seconds, loop.busy) == pytest.approx((at / 1000, 0.1))
 
 
 def test_a_run_is_as_long_as_its_loops(tmp_path: Path) -> None:

@@ -132,9 +132,9 @@ class Decoder:
         heard of for a while is idle."""
         offset = self._offset or 0
         until = self._seen if now is None else int((now - _SUMMED_UP) * 1e9) - offset
+        running = self.open_stalls()
         return tuple(
-            self._loops.so_far(number, self._pending.values(), until, offset, lives=now is not None)
-            for number in self._loops
+            self._loops.so_far(number, running, until, offset, lives=now is not None) for number in self._loops
         )
 
     # One record
@@ -173,6 +173,8 @@ class Decoder:
                 self._loops.add_loop(record)
             case "header":
                 self._header(record)
+            case "gone":
+                self._saw(record, "at")
             case "reset":
                 self._tables.clear()
             case "dropped":

@@ -107,7 +107,7 @@ class Loops:
         )
         if newest is not None:
             end = round(newest.end * 1e9) - offset
-            until = end if lives else max(until, end)
+            until = end if newest.state == "running" else max(until, end)
             # A summary counts the iteration that lasts, up to that moment.
             busy += max(0, end - max(at, round(newest.start * 1e9) - offset))
         # When it ran again after it had been stopped is not known.
