@@ -17,7 +17,7 @@ class Loops:
         self._since: dict[int, int] = {}  # when each loop was first seen
         self._summed: dict[int, int] = {}  # when its newest summary was written
         self._stalled: dict[int, int] = {}  # how long it stalled after that
-        self._requests: dict[int, set[int]] = {}  # that were seen, and maybe in no summary yet
+        self._requests: dict[int, set[int]] = {}  # those that were seen after that
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._loops)
@@ -56,8 +56,7 @@ class Loops:
             return self._loops[number]  # it was asked for the figures in between
         self._summed[number] = at
         self._stalled.pop(number, None)
-        if len(self._requests.get(number, ())) <= count(record, "requests"):
-            self._requests.pop(number, None)
+        self._requests.pop(number, None)
         loop = self._loops[number] = replace(
             self.known(number),
             running=record.get("running") is True,
