@@ -22,7 +22,9 @@ struct lw_parts {
     char *directory;                    /* owned */
     char *path;                         /* owned; room for any of the names */
     uint64_t started_ms;                /* in the names */
-    lw_file *file;                      /* owned; the current part, NULL: the next write opens it */
+    lw_file *file;                      /* owned; the current part */
+    bool over;                          /* the next write begins another part */
+    uint64_t count_at;                  /* where in the current one the count of lost records stands */
     uint32_t number;                    /* of the current part */
     uint64_t size;                      /* of the current part */
     bool torn;                          /* it does not end with a line end */
@@ -76,22 +78,28 @@ static lw_status append(lw_parts *parts, const char *bytes, size_t size, size_t 
     return status;
 }
 
-static lw_status write_header(lw_parts *parts)
+/* The header, and after it the count of lost records, which has its room from the beginning. */
+static lw_status write_header(lw_parts *parts, uint64_t *count_at)
 {
     lw_json header;
     size_t written;
 
     lw_json_open(&header, SIZE_MAX);
     lw_record_header(&header, parts->options, parts->number);
+    *count_at = header.size;
+    lw_record_dropped_fixed(&header, parts->loss.records);
     lw_status status = header.full ? LW_NO_MEMORY : append(parts, header.bytes, header.size, &written);
     lw_json_close(&header);
     return status;
 }
 
-/* Open the current part; no file is left behind when that fails, since one without a header says nothing. */
+/* Open the next part; no file is left behind when that fails, since one without a header says nothing. Until it is
+   there the one before stays open: what is lost meanwhile is counted in it. */
 static lw_status open_part(lw_parts *parts)
 {
+    lw_file *before = parts->file;
     uint32_t kept = parts->options->parts;
+    uint64_t count_at;
 
     if (parts->number >= kept) {
         lw_file_remove(path_of(parts, parts->number - kept)); /* first: the disk may be full */
@@ -101,22 +109,25 @@ static lw_status open_part(lw_parts *parts)
         return status;
     }
     parts->size = 0;
-    status = write_header(parts);
+    status = write_header(parts, &count_at);
     if (status != LW_OK) {
         int error = errno;
         lw_file_close(parts->file);
-        parts->file = NULL;
+        parts->file = before;
         lw_file_remove(path_of(parts, parts->number));
         errno = error;
+        return status;
     }
-    return status;
+    lw_file_close(before);
+    parts->count_at = count_at;
+    parts->torn = false;
+    parts->over = false;
+    return LW_OK;
 }
 
-static void close_part(lw_parts *parts)
+static void end_part(lw_parts *parts)
 {
-    lw_file_close(parts->file);
-    parts->file = NULL;
-    parts->torn = false;
+    parts->over = true;
     parts->number++;
 }
 
@@ -189,6 +200,20 @@ static lw_status heal(lw_parts *parts, uint64_t now)
     return status;
 }
 
+/* The same where the reader looks for it in any case. It takes no room, so this is all that can be told on a disk that
+   stays full. */
+static void note_loss(lw_parts *parts)
+{
+    lw_json count;
+
+    lw_json_open(&count, SIZE_MAX);
+    lw_record_dropped_fixed(&count, parts->loss.records);
+    if (!count.full) {
+        (void)lw_file_rewrite(parts->file, parts->count_at, count.bytes, count.size);
+    }
+    lw_json_close(&count);
+}
+
 bool lw_parts_write(lw_parts *parts, const char *lines, size_t size, uint64_t now)
 {
     lw_status status = LW_OK;
@@ -197,7 +222,7 @@ bool lw_parts_write(lw_parts *parts, const char *lines, size_t size, uint64_t no
     if (size == 0 && !parts->loss.untold) {
         return true;
     }
-    if (parts->file == NULL) {
+    if (parts->over) {
         status = open_part(parts);
     }
     if (status == LW_OK) {
@@ -209,14 +234,15 @@ bool lw_parts_write(lw_parts *parts, const char *lines, size_t size, uint64_t no
     if (status != LW_OK) {
         int error = errno;
         lw_loss_add_lines(&parts->loss, lines + written, size - written);
-        if (parts->file != NULL && (error == EBADF || error == EFBIG)) {
-            close_part(
+        note_loss(parts);
+        if (!parts->over && (error == EBADF || error == EFBIG)) {
+            end_part(
                 parts); /* closed by the program, or as long as this user's files may get: go on in another */
         }
         return false;
     }
     if (parts->size >= parts->options->part_bytes) {
-        close_part(parts);
+        end_part(parts);
         return false;
     }
     return true;

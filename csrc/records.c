@@ -1,5 +1,8 @@
 #include "records.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "os/clock.h"
 
 static void begin(lw_json *json, const char *type)
@@ -270,6 +273,18 @@ void lw_record_dropped(lw_json *json, uint64_t records, uint64_t now)
     begin(json, "dropped");
     lw_json_number_member(json, "records", records);
     lw_json_number_member(json, "at", now);
+    end(json);
+}
+
+void lw_record_dropped_fixed(lw_json *json, uint64_t records)
+{
+    char count[32];
+
+    snprintf(count, sizeof count, "%-20" PRIu64, records); /* the longest there is */
+    begin(json, "dropped");
+    lw_json_raw(json, ",\"records\":");
+    lw_json_raw(json, count);
+    lw_json_number_member(json, "at", 0);
     end(json);
 }
 

@@ -24,6 +24,9 @@ void lw_record_request(lw_json *json, uint64_t number, const char *endpoint);
 void lw_record_phase(lw_json *json, uint32_t loop, lw_phase phase, uint64_t at);
 void lw_record_reset(lw_json *json);
 void lw_record_dropped(lw_json *json, uint64_t records, uint64_t now);
+/* A `dropped` record to be written over later: it has the same length for any count, and no time. */
+void lw_record_dropped_fixed(lw_json *json, uint64_t records);
+
 void lw_record_end(lw_json *json, uint64_t dropped, uint64_t now);
 
 #endif

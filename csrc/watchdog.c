@@ -1,6 +1,7 @@
 /* The watchdog's thread, and how loops come under it and leave it.
 
-   parked    every loop is in its poll. No alarm is set; the first loop to leave its poll sets one, a patrol ahead.
+   parked    every loop is in its poll. No alarm is set; the first loop to leave its poll sets one, a patrol ahead. Only
+             for a summary that is held back one is set beforehand: if all stay in their polls, it is written then.
    patrol    the alarm rang: a loop that has been in one iteration for most of the threshold is suspect; a busy one
              is looked at again later. A loop that is the only one puts the alarm off while its iterations are short.
    sampling  a suspect is sampled every interval until it polls again.
@@ -167,8 +168,9 @@ static void record_requests(lw_look *look, bool all)
         lw_recorder_request(look->recorder, number, lw_endpoint_name(look->requests, endpoint));
 }
 
-/* Look at all loops once; returns how long until the next look, 0: nobody needs one. */
-static uint64_t look_around(lw_watchdog *watchdog)
+/* Look at all loops once; returns how long until the next look, 0: nobody needs one. `sum_up_ns`: how long until one is
+   needed for a summary, even if no loop leaves its poll, 0: never. */
+static uint64_t look_around(lw_watchdog *watchdog, uint64_t *sum_up_ns)
 {
     uint64_t soonest = 0;
     lw_look look = new_look(watchdog);
@@ -190,18 +192,23 @@ static uint64_t look_around(lw_watchdog *watchdog)
     lw_mutex_unlock(watchdog->lock);
     record_requests(&look, false);
     flush(watchdog, &look);
+    *sum_up_ns = look.sum_up_ns;
     return soonest;
 }
 
-/* Nobody needs a look: let the first loop that leaves its poll ring. One may have left it just before `armed` was
-   cleared and relied on us, so look once more (see lw_loop_poll_returned). True: parked. */
-static bool park(lw_watchdog *watchdog)
+/* Nobody needs a look, but for a summary: let the first loop that leaves its poll ring, in place of what is set for that.
+   One may have left it just before `armed` was cleared and relied on us, or has rung and was overruled, so look once
+   more (see lw_loop_poll_returned). True: parked. */
+static bool park(lw_watchdog *watchdog, uint64_t sum_up_ns)
 {
     bool parked = true;
+    if (sum_up_ns != 0)
+        lw_alarm_set(watchdog->alarm, sum_up_ns);
     atomic_store_explicit(&watchdog->bell.armed, false, memory_order_seq_cst);
     lw_mutex_lock(watchdog->lock);
     for (lw_watched *loop = watchdog->loops; loop != NULL && parked; loop = loop->next) {
-        if (loop->attached && !atomic_load_explicit(&loop->marks.polling, memory_order_seq_cst))
+        bool polls = atomic_load_explicit(&loop->marks.polling, memory_order_seq_cst);
+        if (loop->attached && (!polls || loop->way == LW_POLL_CONTEXT)) /* such a one never rings */
             parked = atomic_exchange_explicit(&watchdog->bell.armed, true, memory_order_seq_cst);
     }
     lw_mutex_unlock(watchdog->lock);
@@ -210,10 +217,10 @@ static bool park(lw_watchdog *watchdog)
 
 /* Wait until the next look is due. The times of samples do not drift: each is a whole interval after the one before,
    as long as we keep up. */
-static void wait_for_look(lw_watchdog *watchdog, uint64_t after, uint64_t *due)
+static void wait_for_look(lw_watchdog *watchdog, uint64_t after, uint64_t sum_up_ns, uint64_t *due)
 {
     uint64_t now = lw_clock_now();
-    if (after == 0 && !park(watchdog))
+    if (after == 0 && !park(watchdog, sum_up_ns))
         after = watchdog->bell.patrol_ns;
     if (after != 0 && after <= SLEEP_MOST_NS) {
         uint64_t next = *due + after;
@@ -224,7 +231,8 @@ static void wait_for_look(lw_watchdog *watchdog, uint64_t after, uint64_t *due)
     }
     if (after != 0)
         lw_alarm_set(watchdog->alarm, after);
-    lw_alarm_wait(watchdog->alarm);
+    if (!atomic_load(&watchdog->stopping)) /* or its ring may have been overruled */
+        lw_alarm_wait(watchdog->alarm);
     *due = lw_clock_now();
 }
 
@@ -248,8 +256,10 @@ static void run(void *argument)
         lw_mutex_lock(watchdog->lock);
         watchdog->bell.alarm = watchdog->alarm;
         lw_mutex_unlock(watchdog->lock);
-        while (!atomic_load(&watchdog->stopping))
-            wait_for_look(watchdog, look_around(watchdog), &due);
+        while (!atomic_load(&watchdog->stopping)) {
+            uint64_t sum_up_ns, after = look_around(watchdog, &sum_up_ns);
+            wait_for_look(watchdog, after, sum_up_ns, &due);
+        }
         settle_all(watchdog);
     }
     atomic_store(&watchdog->bell.armed, true); /* nobody rings any more */

@@ -6,6 +6,8 @@ enum {
     LOOK_AGAIN_LEAST_NS = 1000000, /* between two patrols, so that one falls not on the heels of the other */
 };
 static const uint64_t summary_every_ns = 1000000000;
+/* After that, for a summary that waits: a loop that wakes now and then has it written on a wake-up of its own. */
+static const uint64_t summary_patience_ns = 250000000;
 
 static uint64_t load(const _Atomic uint64_t *value)
 {
@@ -133,8 +135,13 @@ static uint64_t summary_version(const lw_watched *watched)
 static void sum_up(lw_watched *watched, lw_look *look, bool at_once)
 {
     uint64_t version = summary_version(watched);
-    if (version == watched->summary_version || (!at_once && look->now < watched->summary_due_ns))
+    if (version == watched->summary_version)
         return;
+    if (!at_once && look->now < watched->summary_due_ns) {
+        uint64_t rest = watched->summary_due_ns - look->now + summary_patience_ns;
+        look->sum_up_ns = look->sum_up_ns == 0 || rest < look->sum_up_ns ? rest : look->sum_up_ns;
+        return;
+    }
     watched->summary_version = version;
     watched->summary_due_ns = look->now + summary_every_ns;
     record_summary(watched, look);

@@ -66,6 +66,7 @@ typedef struct lw_look {
     uint64_t patrol_ns, suspect_ns, interval_ns;
     uint32_t clearings; /* how often the intern table has been cleared */
     bool tables_full;   /* set when the intern table must be cleared */
+    uint64_t sum_up_ns; /* set to how many ns later a summary is due that nobody may come to write; 0: none */
 } lw_look;
 
 /* Look at one loop: record the stalls that have ended, sample it when it is in a long iteration, sum up now and then.

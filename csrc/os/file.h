@@ -1,4 +1,4 @@
-/* Appending to a file that only we write. One file per system: file_posix.c, file_windows.c. */
+/* A file that only we write, from its beginning to its end. One file per system: file_posix.c, file_windows.c. */
 #ifndef LW_OS_FILE_H
 #define LW_OS_FILE_H
 
@@ -9,7 +9,7 @@
 
 typedef struct lw_file lw_file; /* used by one thread: the one that opened it */
 
-/* Create `path` (UTF-8 or the system's bytes; must not exist), mode 0600, for appending, close-on-exec.
+/* Create `path` (UTF-8 or the system's bytes; must not exist), mode 0600, close-on-exec.
    LW_SYSTEM with errno when it cannot. */
 lw_status lw_file_create(lw_file **out, const char *path);
 void lw_file_close(lw_file *file); /* accepts NULL */
@@ -17,6 +17,10 @@ void lw_file_close(lw_file *file); /* accepts NULL */
 /* Append; partial writes are carried on. LW_SYSTEM when the system said no (errno: ENOSPC, EIO ...) or the
    descriptor is no longer ours (EBADF); *written tells how many bytes went out before that. */
 lw_status lw_file_append(lw_file *file, const void *bytes, size_t size, size_t *written);
+
+/* Write over `size` bytes from `at` on, all of them appended before: on most file systems that takes no room, and works
+   on a full disk. LW_SYSTEM as above. */
+lw_status lw_file_rewrite(lw_file *file, uint64_t at, const void *bytes, size_t size);
 
 /* Remove a file by name; failure is of no interest. */
 void lw_file_remove(const char *path);

@@ -17,7 +17,7 @@ lw_status lw_file_create(lw_file **out, const char *path)
     if (file == NULL) {
         return LW_NO_MEMORY;
     }
-    int number = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
+    int number = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (number < 0) {
         free(file);
         return LW_SYSTEM;
@@ -61,6 +61,22 @@ lw_status lw_file_append(lw_file *file, const void *bytes, size_t size, size_t *
         }
     }
     return LW_OK;
+}
+
+lw_status lw_file_rewrite(lw_file *file, uint64_t at, const void *bytes, size_t size)
+{
+    ssize_t count;
+
+    if (!lw_descriptor_check(&file->descriptor)) {
+        return LW_SYSTEM;
+    }
+    do {
+        count = pwrite(file->descriptor.number, bytes, size, (off_t)at);
+    } while (count < 0 && errno == EINTR);
+    if (count >= 0 && (size_t)count < size) {
+        errno = EIO;
+    }
+    return count == (ssize_t)size ? LW_OK : LW_SYSTEM;
 }
 
 void lw_file_remove(const char *path)

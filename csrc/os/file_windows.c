@@ -49,7 +49,7 @@ lw_status lw_file_create(lw_file **out, const char *path)
     if (wide == NULL || file == NULL) {
         goto failed;
     }
-    file->handle = CreateFileW(wide, FILE_APPEND_DATA, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, CREATE_NEW,
+    file->handle = CreateFileW(wide, GENERIC_WRITE, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL, CREATE_NEW,
                                FILE_ATTRIBUTE_NORMAL, NULL);
     if (file->handle == INVALID_HANDLE_VALUE) {
         set_errno();
@@ -94,6 +94,22 @@ lw_status lw_file_append(lw_file *file, const void *bytes, size_t size, size_t *
         *written += count;
     }
     return LW_OK;
+}
+
+/* Unlike elsewhere this moves the place where the next bytes are appended. */
+lw_status lw_file_rewrite(lw_file *file, uint64_t at, const void *bytes, size_t size)
+{
+    OVERLAPPED place = {.Offset = (DWORD)at, .OffsetHigh = (DWORD)(at >> 32)};
+    LARGE_INTEGER nothing = {0};
+    DWORD count = 0;
+    BOOL written = WriteFile(file->handle, bytes, (DWORD)size, &count, &place);
+
+    if (!written || !SetFilePointerEx(file->handle, nothing, NULL, FILE_END)) {
+        set_errno();
+        return LW_SYSTEM;
+    }
+    errno = count == size ? errno : EIO;
+    return count == size ? LW_OK : LW_SYSTEM;
 }
 
 void lw_file_remove(const char *path)

@@ -3,6 +3,7 @@ what it did must be in the recording."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import textwrap
@@ -464,6 +465,44 @@ def test_waiting_for_the_gil_counts(tmp_path: Path, loop: str) -> None:
         loop,
     )
     assert 0.6 < float(output) < 1.4  # within a tenth on a quiet machine
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_loop_that_goes_quiet(tmp_path: Path, loop: str) -> None:
+    """It is summed up once more soon, whatever becomes of the process; then the watchdog sleeps as it does."""
+    output, (stalls,) = run_program(
+        tmp_path,
+        """
+        def wakes():
+            others = set(os.listdir("/proc/self/task")) - {str(os.getpid()), str(threading.get_native_id())}
+            status = "".join(open(f"/proc/self/task/{each}/status").read() for each in others)
+            return [line for line in status.splitlines() if line.startswith("voluntary")]
+
+        def leave():
+            time.sleep(1.5 - 0.3)
+            before = wakes()
+            time.sleep(1.5)
+            print(before == wakes(), flush=True)
+            os._exit(0)
+
+        async def main():
+            for _ in range(6):
+                block()
+                await asyncio.sleep(0.01)
+            threading.Thread(target=leave).start()
+            await asyncio.sleep(60)
+
+        loopwatch.start(record="rec")
+        run(main())
+        """,
+        loop,
+    )
+    assert output == "True\n"
+    (file,) = tmp_path.glob("rec/*.jsonl")
+    last = [record for record in map(json.loads, file.read_text().splitlines()) if record["t"] == "summary"][-1]
+    assert last["iterations"] >= 7
+    assert last["stalls"] == len(stalls) >= 6
+    assert 0.3 <= last["busy_ns"] / 1e9 < 0.8 < last["watched_ns"] / 1e9 < 1.5
 
 
 def test_a_process_that_hangs_for_good(tmp_path: Path) -> None:

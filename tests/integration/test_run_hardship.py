@@ -3,6 +3,7 @@ was written until then can be read."""
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -124,6 +125,20 @@ def alike(project: Project, done: Done) -> None:
         assert shown.returncode == 0 or "there is no recording" in shown.stderr
 
 
+def all_told(project: Project, done: Done, stalls: int = 5) -> int:
+    """Each stall is recorded, or there is a word that it may be missing; how many are recorded."""
+    recorded = dropped = 0
+    for folder in project.folder.rglob("*Z-*"):
+        shown = project.loopwatch("report", "-f", "json", str(folder))
+        totals = json.loads(shown.stdout)["totals"] if shown.returncode == 0 else {"stalls": 0, "records_dropped": 0}
+        recorded, dropped = recorded + totals["stalls"], dropped + totals["records_dropped"]
+    assert bool(dropped) == ("could not be written (disk full or gone)" in done.stderr)
+    if recorded < stalls:
+        assert recorded + dropped >= stalls or not recorded
+        assert dropped or "cannot be written" in done.stderr or "cannot hold a recording" in done.stderr
+    return recorded
+
+
 LIMITS = [0, 1, 3, 100, *(random.Random(1).randrange(200, 12000) for _ in range(5))]  # bytes
 
 
@@ -133,7 +148,9 @@ def test_files_may_not_grow(project: Project, limit: int) -> None:
     project.write("app.py", PROGRAM)
     code = "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)"
     starter = [sys.executable, "-c", code + "; os.execv(sys.argv[2], sys.argv[2:])", str(limit)]
-    alike(project, project.run([*starter, *LOOPWATCH, "run", "app.py"]))
+    done = project.run([*starter, *LOOPWATCH, "run", "app.py"])
+    alike(project, done)
+    all_told(project, done)
 
 
 def mounted(size: str, *command: str) -> list[str]:
@@ -148,7 +165,53 @@ def mounted(size: str, *command: str) -> list[str]:
 def test_disk_full(project: Project, size: str) -> None:
     project.write("app.py", PROGRAM)
     (project.folder / "disk").mkdir()
-    alike(project, project.run(mounted(size, *LOOPWATCH, "run", "--dir=disk", "app.py")))
+    done = project.run(mounted(size, *LOOPWATCH, "run", "--dir=disk", "app.py"))
+    alike(project, done)
+    all_told(project, done)
+
+
+def test_disk_that_stays_full(project: Project) -> None:
+    """The count of what is missing needs no room."""
+    lines = "".join(f"    time.sleep(0.012); await asyncio.sleep(0)  # {number}\n" for number in range(100))
+    project.write("app.py", f"import asyncio, time\nasync def main():\n{lines}asyncio.run(main())\n")
+    (project.folder / "disk").mkdir()
+    done = project.run(mounted("size=28k", *LOOPWATCH, "run", "--dir=disk", "app.py"))
+    assert done.returncode == 0, done.stderr
+    assert 10 < all_told(project, done, 100) < 90
+    assert f"cannot be written any more ({os.strerror(errno.ENOSPC)})" in done.stderr
+
+
+LEAVING = ["os._exit(7)", "os.kill(os.getpid(), signal.SIGTERM)"]
+
+
+@pytest.mark.parametrize("leave", LEAVING)
+@pytest.mark.parametrize("worker", [False, True])
+def test_a_loop_that_was_quiet_before_its_process_left(project: Project, leave: str, worker: bool) -> None:
+    """`loopwatch run` knows when its own child has left; of others it is known how long they were not quiet."""
+    fork = "if os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]) % 256)\n" if worker else ""
+    project.write(
+        "app.py",
+        f"""
+import asyncio, os, signal, sys, time
+{fork}async def main():
+    for number in range(6):
+        time.sleep(0.02)
+        await asyncio.sleep(0.03)
+    await asyncio.sleep(2.5)
+    {leave}
+asyncio.run(main())
+""",
+    )
+    done = project.loopwatch("run", "app.py")
+    assert done.returncode in (7, 143, 241)
+    run = project.recording
+    (loop,) = (loop for each in run.processes for loop in each.loops)
+    assert loop.iterations >= 7
+    assert loop.stalls == run.totals.stalls >= 6
+    assert 0.8 < loop.seconds < 2 if worker else 2.8 < loop.seconds < 10
+    assert loop.seconds <= run.seconds
+    assert loop.utilization < 0.5
+    assert "(100 %)" not in done.stderr
 
 
 def powerless(*command: str) -> list[str]:
@@ -180,4 +243,5 @@ def test_folder_that_goes(project: Project, what: str) -> None:
     for folder in project.folder.glob(".loopwatch/*-*"):
         folder.chmod(0o700)
     alike(project, done)
-    assert ("cannot be written" if "rmtree" in what else "app.py:4 block") in done.stderr
+    assert "cannot be written" in done.stderr
+    assert ("app.py:4 block" in done.stderr) == ("chmod" in what)

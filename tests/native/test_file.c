@@ -41,6 +41,21 @@ CASE(what_is_appended_is_there)
     lw_file_remove("new");
 }
 
+CASE(what_is_written_over_something_moves_nothing_else)
+{
+    lw_file *file = create("new");
+    size_t written;
+    char content[8] = "";
+
+    CHECK_EQUAL(lw_file_append(file, "abcde", 5, &written), LW_OK);
+    CHECK_EQUAL(lw_file_rewrite(file, 1, "XY", 2), LW_OK);
+    CHECK_EQUAL(lw_file_append(file, "f", 1, &written), LW_OK);
+    int descriptor = open("new", O_RDONLY);
+    CHECK_EQUAL(read(descriptor, content, sizeof content), 6);
+    CHECK(strcmp(content, "aXYdef") == 0);
+    lw_file_close(file);
+}
+
 CASE(no_file_is_taken_over)
 {
     lw_file *file = create("new"), *untouched = NULL;
@@ -103,6 +118,8 @@ CASE(a_descriptor_that_the_program_closed)
     CHECK_EQUAL(lw_file_append(file, "abc", 3, &written), LW_SYSTEM);
     CHECK_EQUAL(errno, EBADF);
     CHECK_EQUAL(written, 0);
+    CHECK_EQUAL(lw_file_rewrite(file, 0, "abc", 3), LW_SYSTEM);
+    CHECK_EQUAL(errno, EBADF);
 
     int victims[5];
     for (int i = 0; i < 5; i++) {

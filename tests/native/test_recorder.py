@@ -46,6 +46,7 @@ class StrictReader:
     def __init__(self, path: Path) -> None:
         self.records: list[Record] = []
         self.torn = 0
+        self._queue = path.name == "queue.jsonl"
         self._known: dict[str, dict[int, Record]] = {"code": {}, "frame": {}, "stack": {}, "loop": {}, "thread": {}}
         content = path.read_bytes()
         lines = content.decode("utf-8").split("\n")
@@ -71,6 +72,8 @@ class StrictReader:
         else:
             assert set(record) == MEMBERS[kind], record
         assert (kind == "header") == (not self.records), "a header comes first, and only there"
+        if len(self.records) == 1 and not self._queue:
+            assert (kind, record["at"]) == ("dropped", 0), "it has its place there, whatever happens to the disk"
         getattr(self, f"_{kind}", lambda record: None)(record)
         self.records.append(record)
 
@@ -140,7 +143,8 @@ def test_the_table_of_the_document_is_understood() -> None:
 
 # Cases that say all there is to say themselves, or whose files need no more than being readable throughout.
 DETAILED = {"one_of_each", "names_of_any_bytes", "parts", "a_full_disk", "names_that_are_taken"}
-TORN = {"a_disk_that_is_full_at_the_next_part": 1, "a_limit_to_the_size_of_files": 1}  # lines in a part, at most
+# Lines in a part, at most.
+TORN = {"a_disk_that_is_full_at_the_next_part": 1, "a_disk_that_stays_full": 1, "a_limit_to_the_size_of_files": 1}
 NO_FILE = {"a_folder_that_is_not_there", "a_disk_without_room_for_the_header"}
 
 
@@ -155,7 +159,8 @@ def test_case(run: Any, case: str) -> None:
 def test_one_of_each(run: Any) -> None:
     (part,) = run("one_of_each")
     assert part.torn == 0
-    assert {record["t"] for record in part.records} == set(MEMBERS) - {"dropped"}
+    assert {record["t"] for record in part.records} == set(MEMBERS) - {"gone"}  # who is gone does not write it
+    assert part.of("dropped") == [{"t": "dropped", "records": 0, "at": 0}]
     header = part.records[0]
     assert header["schema"] == "loopwatch-recording/1"
     assert (header["pid"], header["parent_pid"], header["part"]) == (77, 1, 0)
@@ -211,10 +216,11 @@ def test_names_that_are_taken(run: Any, tmp_path: Path) -> None:
 def test_a_full_disk(run: Any) -> None:
     (part,) = run("a_full_disk")
     assert part.torn <= 3, "one torn line for each time that the disk was full"
-    counts = [dropped["records"] for dropped in part.of("dropped")]
+    total, *later = part.of("dropped")
+    counts = [dropped["records"] for dropped in later]
     assert len(counts) == 3 and counts == sorted(set(counts))
-    assert part.of("end")[0]["dropped"] == counts[-1]
-    for dropped in part.of("dropped"):
+    assert part.of("end")[0]["dropped"] == counts[-1] == total["records"]
+    for dropped in later:
         following = part.records[part.records.index(dropped) + 1 :]
         assert any(record["t"] == "stall" for record in following), "what comes after is kept again"
 

@@ -86,6 +86,25 @@ static void record_until_dropped(lw_recorder *recorder, size_t spare)
     }
 }
 
+/* What the second lines of the parts in this folder say, as a reader finds them at this moment: how many records are
+   lost. */
+static uint64_t told(const char *folder)
+{
+    static const char before[] = "{\"t\":\"dropped\",\"records\":";
+    char command[64], line[128];
+    uint64_t most = 0;
+
+    snprintf(command, sizeof command, "sed -sn 2p %s/77-*.jsonl", folder);
+    FILE *output = popen(command, "r");
+    while (fgets(line, sizeof line, output) != NULL) {
+        CHECK(strncmp(line, before, strlen(before)) == 0);
+        uint64_t count = strtoull(line + strlen(before), NULL, 10);
+        most = count > most ? count : most;
+    }
+    pclose(output);
+    return most;
+}
+
 CASE(a_full_disk)
 {
     lw_recorder_options options = ordinary;
@@ -100,6 +119,7 @@ CASE(a_full_disk)
             lw_intern_clear(intern);
             lw_recorder_reset(recorder);
             lw_recorder_flush(recorder, i);
+            CHECK_EQUAL(told("disk"), lw_recorder_dropped(recorder));
         }
         CHECK_EQUAL(unlink("disk/filler"), 0);
         record_stall(recorder, 12, 1000);
@@ -109,6 +129,26 @@ CASE(a_full_disk)
     lw_recorder_end(recorder, 6000);
     lw_recorder_flush(recorder, 6000);
     save_disk();
+    destroy(recorder);
+}
+
+CASE(a_disk_that_stays_full)
+{
+    lw_recorder_options options = ordinary;
+
+    mount_disk("size=256k");
+    options.directory = "disk";
+    lw_recorder *recorder = create(&options);
+    CHECK_EQUAL(told("disk"), 0);
+    record_until_dropped(recorder, 16384);
+    fill_disk(0);
+    for (uint32_t i = 0; i < 20; i++) {
+        record_stall(recorder, 5, i);
+        lw_recorder_flush(recorder, i);
+    }
+    save_disk(); /* the process is killed here */
+    CHECK(lw_recorder_dropped(recorder) > 20);
+    CHECK_EQUAL(told("."), lw_recorder_dropped(recorder));
     destroy(recorder);
 }
 
@@ -138,6 +178,10 @@ CASE(a_disk_that_is_full_at_the_next_part)
     lw_recorder *recorder = create(&options);
     for (int round = 0; round < 5; round++) {
         record_until_dropped(recorder, 8192);
+        fill_disk(0);
+        record_stall(recorder, 12, 0);
+        lw_recorder_flush(recorder, 0);
+        CHECK_EQUAL(told("disk"), lw_recorder_dropped(recorder));
         CHECK_EQUAL(unlink("disk/filler"), 0);
         for (uint32_t i = 0; i < 30; i++) {
             record_stall(recorder, 12, i);
@@ -164,6 +208,7 @@ CASE(a_limit_to_the_size_of_files)
         lw_recorder_flush(recorder, i);
     }
     CHECK(lw_recorder_dropped(recorder) > 0);
+    CHECK_EQUAL(told("."), lw_recorder_dropped(recorder));
     destroy(recorder);
 }
 

@@ -64,6 +64,11 @@ class RecordingBuilder:
             "notes": [],
         }
         self.record("header", **{**plain, **members})
+        self.lost(0)
+
+    def lost(self, records: int) -> None:
+        """So many records could not be written: the second line says it, also later."""
+        self.lines[1:2] = [f'{{"t":"dropped","records":{records:<20},"at":0}}']
 
     def loop(self, number: int = 1, kind: str = "asyncio", thread: str = "MainThread", at: float = 0) -> None:
         """A loop is seen for the first time."""

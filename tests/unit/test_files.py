@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from loopwatch.errors import RecordingError
-from loopwatch.recording import find_recordings, read_process
+from loopwatch.recording import Decoder, find_recordings, read_process
+from loopwatch.recording.files import note_gone
 from tests.unit.recordings import MS, UNIX, RecordingBuilder
 
 START = UNIX // MS
@@ -40,6 +41,29 @@ def test_the_newest_is_the_one_that_began_last(tmp_path: Path) -> None:
     (tmp_path / ".loopwatch/.gitignore").write_text("*\n")
     os.utime(tmp_path / ".loopwatch/c")
     assert found(tmp_path) == [".loopwatch/a"]
+
+
+def test_a_process_that_left_without_a_word(tmp_path: Path) -> None:
+    """Whoever knows when it was gone adds it to its newest file, if that takes one more line."""
+
+    def seen(ending: bytes, pid: int = 7) -> float:
+        make(tmp_path, 7, START - 5)
+        make(tmp_path, 7, START, 0, 1)
+        newest = tmp_path / f"7-{START}.1.jsonl"
+        newest.write_bytes(newest.read_bytes() + ending)
+        others = {path: path.read_bytes() for path in tmp_path.iterdir() if path != newest}
+        note_gone(tmp_path, pid, START / 1e3 + 9)
+        assert others == {path: path.read_bytes() for path in others}
+        decoder = Decoder()
+        decoder.feed(newest.read_bytes())
+        assert decoder.process.damage.garbage == 0
+        return decoder.process.seen - START / 1e3
+
+    assert seen(b"") == pytest.approx(9)
+    for ending in (b'{"t":"sta', b'{"t":"end","at":1,"dropped":0}\n'):
+        assert seen(ending) == pytest.approx(0.120)
+    assert seen(b"", pid=8) == pytest.approx(0.120)
+    note_gone(tmp_path / "nowhere", 7, 1.0)
 
 
 def test_the_newest_run_is_not_passed_over_when_it_has_recorded_nothing(tmp_path: Path) -> None:

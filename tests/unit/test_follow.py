@@ -34,6 +34,20 @@ def read(folder: Path, selection: Selection | None = None, *, alive: bool = Fals
     return load(find_recordings([folder]), selection, clock=lambda: NOW, alive=lambda _: alive)
 
 
+def test_records_that_are_lost_while_the_file_cannot_grow(tmp_path: Path) -> None:
+    builder = RecordingBuilder()
+    builder.loop()
+    builder.stall(100, 40, (builder.stack(*RUNNER), 40))
+    builder.write(tmp_path)
+    follower = follow(tmp_path)
+    for records in (0, 7, 12):
+        builder.lost(records)
+        builder.write(tmp_path)
+        follower.update()
+        assert follower.run().totals.dropped == records
+        assert as_json(follower.run()) == as_json(read(tmp_path))
+
+
 @pytest.mark.parametrize("step", [1, 97, 1000, 10**6])
 def test_it_ends_as_reading_at_once_does(tmp_path: Path, step: int) -> None:
     make_service(tmp_path)

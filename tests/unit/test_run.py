@@ -111,6 +111,72 @@ def test_a_running_stall_lasts_until_now_and_one_that_never_ended_until_its_last
     assert gone.totals.stalls == running.totals.stalls == 1
 
 
+def test_a_loop_that_was_killed_was_watched_until_the_newest_record_of_its_process(tmp_path: Path) -> None:
+    """Nothing more is known of it; and what it did after its last summary is counted."""
+    builder = watched()
+    builder.loop(2)
+    builder.loop(3)
+    builder.stall(10, 20, requests=[[1, 5]])
+    builder.summary(30, busy_ns=20 * MS, iterations=1, stalls=1, stalled_ns=20 * MS)
+    builder.summary(40, loop=3, running=False)
+    for number in range(5):
+        builder.stall(60 + 50 * number, 20, requests=[[2 + number, 9], [1, 1]])
+    builder.summary(500, loop=2)
+    builder.write(tmp_path)
+    run = read(tmp_path)
+    quiet, other, stopped = run.processes[0].loops
+    assert [loop.seconds for loop in (quiet, other, stopped)] == pytest.approx([0.5, 0.5, 0.04])
+    assert [loop.busy for loop in (quiet, other, stopped)] == pytest.approx([0.12, 0.05, 0.004])
+    assert (quiet.stalls, quiet.requests, run.totals.requests) == (6, 6, 6)
+    assert run.seconds == pytest.approx(0.5)
+
+
+def test_a_loop_that_never_was_summed_up(tmp_path: Path) -> None:
+    builder = watched()
+    builder.stall(100, 50)
+    builder.stall(200, 50, t="open")
+    builder.record("gone", at=builder.at(5000))  # it was stuck, not idle
+    builder.write(tmp_path)
+    (loop,) = read(tmp_path).processes[0].loops
+    assert (loop.seconds, loop.busy) == pytest.approx((0.25, 0.1), abs=1e-6)
+
+
+def test_a_loop_that_went_on_after_it_was_stopped(tmp_path: Path) -> None:
+    """When it began again is not known: only its stalls are."""
+    builder = watched()
+    builder.summary(1000, running=False)
+    builder.stall(5000, 500)
+    builder.write(tmp_path)
+    (loop,) = read(tmp_path).processes[0].loops
+    assert (loop.seconds, loop.busy) == pytest.approx((1.5, 0.6))
+
+
+def test_a_loop_that_is_quiet_was_watched_until_now_or_the_end(tmp_path: Path) -> None:
+    builder = watched()
+    builder.stall(100, 100)
+    builder.summary(1000, stalls=1, stalled_ns=100 * MS)
+    builder.write(tmp_path)
+    (loop,) = read(tmp_path, alive=True).processes[0].loops
+    assert 58 < loop.seconds < 60  # what it has done just now may not be written yet
+    assert loop.busy == pytest.approx(0.1)
+    for last, at in [("gone", 20_000), ("end", 30_000)]:
+        builder.record(last, at=builder.at(at))
+        builder.write(tmp_path)
+        (loop,) = read(tmp_path).processes[0].loops
+        assert (loop.seconds, loop.busy) == pytest.approx((at / 1000, 0.1))
+
+
+def test_a_run_is_as_long_as_its_loops(tmp_path: Path) -> None:
+    """The file is made a moment after the loop began."""
+    builder = RecordingBuilder()
+    builder.loop(at=-40)
+    builder.stall(-40, 100)
+    builder.summary(60, watched_ns=100 * MS, busy_ns=100 * MS, stalls=1, stalled_ns=100 * MS)
+    builder.write(tmp_path)
+    run = read(tmp_path)
+    assert run.seconds == run.totals.stalled == pytest.approx(0.1)
+
+
 def test_the_first_process_is_the_one_that_no_other_has_started(tmp_path: Path) -> None:
     watched(30, parent_pid=20, unix_ns=UNIX + SECOND, command=["child"]).write(tmp_path)
     watched(20, parent_pid=1, command=["uvicorn", "--workers", "1"]).write(tmp_path)

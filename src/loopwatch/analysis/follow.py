@@ -16,6 +16,7 @@ from loopwatch.model import Process, Stall
 from loopwatch.recording import Decoder, ProcessFiles, Recording, recording_at
 
 _CHUNK = 1 << 18  # bytes read at a time
+_HEAD = 1 << 16  # bytes in which the first two lines of a part are found
 
 
 @dataclass(slots=True)
@@ -41,9 +42,13 @@ class _Feed:
             try:
                 with part.open("rb") as stream:
                     stream.seek(self.offset)
+                    before = self.offset
                     while chunk := stream.read(_CHUNK):
                         self.offset += len(chunk)
                         stalls += self.decoder.feed(chunk)
+                    if self.offset == before:  # as on a full disk: what is lost is counted further up
+                        stream.seek(0)
+                        self.decoder.recount(stream.read(_HEAD))
             except FileNotFoundError:  # rotated away since the folder was listed
                 pass
             except OSError as error:

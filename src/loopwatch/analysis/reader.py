@@ -96,7 +96,8 @@ class Reader:
         running = self._alive(decoder)
         for count in counts.values():
             self.total.absorb(count)
-        loops = tuple(self._loop(loop, counts.get(loop.id, Count())) for loop in process.loops)
+        known = decoder.loops(self.clock()) if running else process.loops
+        loops = tuple(self._loop(loop, counts.get(loop.id, Count())) for loop in known)
         self.processes.append((process, running, loops))
 
     def _alive(self, decoder: Decoder) -> bool:
@@ -137,7 +138,8 @@ class Reader:
             command=first.command,
             cwd=first.cwd,
             started=started,
-            seconds=max(0.0, last - started),
+            # A file is made a moment after its first loop has begun.
+            seconds=max(0.0, last - started, *(loop.seconds for _, _, loops in self.processes for loop in loops)),
             threshold=first.threshold,
             interval=first.interval,
             processes=tuple(

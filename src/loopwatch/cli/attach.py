@@ -22,7 +22,7 @@ from loopwatch.config import SWITCH, check_settings, check_switch, switched_off
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch.remote import NoAnswer, ask, give
 from loopwatch.launch.target import Target, find_target
-from loopwatch.recording.files import FOLDER, has_ended
+from loopwatch.recording.files import FOLDER, has_ended, note_gone
 from loopwatch.settings import Settings, settings_for
 
 _LOOK = 0.2  # seconds between two looks at the process
@@ -79,9 +79,13 @@ def _attend(target: Target, settings: Settings, wait: float, detach: bool) -> No
         say(f"to end that: loopwatch attach {target.pid} --stop", quiet)
         return
     say("Ctrl-C ends that", quiet)
+    there = time.time()
     try:
         while target.is_there and not has_ended(folder, target.pid):
+            there = time.time()
             time.sleep(_LOOK)
+        if not target.is_there:
+            note_gone(folder, target.pid, there)
     except KeyboardInterrupt:
         _end_own(target, folder, wait)
     if not quiet:

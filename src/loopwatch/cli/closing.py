@@ -50,10 +50,10 @@ def _lines(
     from loopwatch.analysis.run import load
     from loopwatch.report.summary import nothing, summary
 
+    reason = why_unwritable(folder)
     try:
         recordings = find_recordings([folder], app=settings.app)
     except LoopwatchError:
-        reason = why_unwritable(folder)
         if reason is None:
             yield nothing(typed, status, deaf_option)
         else:
@@ -61,6 +61,8 @@ def _lines(
         return
     yield from summary(load(recordings), typed, starter, width, status)
     place = shown(folder)
+    if reason is not None:
+        yield Text(f"Note: {place} cannot be written any more ({reason}): not all that happened may be recorded.")
     yield Text(f"Recorded in {place}", style="dim")
     yield Text("Next: loopwatch report" + ("" if _is_found(folder) else f" {shlex.quote(place)}"))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.launch import supervise
 from loopwatch.launch.command import Command, find_command
 from loopwatch.launch.environment import watched_environment
-from loopwatch.recording.files import FOLDER
+from loopwatch.recording.files import FOLDER, note_gone
 from loopwatch.settings import Settings, settings_for
 
 
@@ -82,7 +83,7 @@ def command(
             environment = watched_environment(environment, folder, settings)
     if replace:
         supervise.become(program, environment)
-    status = supervise.run(program, environment)
+    status = supervise.run(program, environment, lambda pid: _gone(folder, pid))
     if folder is not None and not quiet:
         try:
             summarize(folder, settings, program.typed, os.getpid(), status, program.deaf_option)
@@ -103,6 +104,11 @@ def _settings(options: dict[str, Any], *, or_defaults: bool) -> Settings:
             raise
         return Settings(quiet=options["quiet"] is True)
     return settings
+
+
+def _gone(folder: Path | None, pid: int) -> None:
+    if folder is not None:
+        note_gone(folder, pid, time.time())
 
 
 def _must_work() -> None:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from loopwatch.launch.command import Command
@@ -43,8 +43,9 @@ _LEFT_BEHIND = 10.0  # seconds to wait for processes that the child has left beh
 _LOOK = 0.02  # seconds between two looks at them
 
 
-def run(command: Command, environment: Mapping[str, str]) -> int:
-    """Start the program, pass signals on, wait. Its exit status, or 128 + the signal that ended it.
+def run(command: Command, environment: Mapping[str, str], ended: Callable[[int], object]) -> int:
+    """Start the program, pass signals on, wait. Its exit status, or 128 + the signal that ended it. `ended` is told of
+    its pid once it has.
 
     OSError when it cannot be started.
     """
@@ -55,7 +56,7 @@ def run(command: Command, environment: Mapping[str, str]) -> int:
     before = signal.pthread_sigmask(signal.SIG_BLOCK, taken)
     try:
         pid = os.posix_spawn(command.path, command.argv, environment, setsigmask=before, setsigdef=_SET_BY_PYTHON)
-        return _Child(pid, taken).wait()
+        return _Child(pid, taken, ended).wait()
     finally:
         while signals.take(taken, timeout=0.0):  # second thoughts of who has sent the first signal
             pass
@@ -69,8 +70,9 @@ def undo_python() -> None:
 
 
 class _Child:
-    def __init__(self, pid: int, taken: set[int]) -> None:
+    def __init__(self, pid: int, taken: set[int], ended: Callable[[int], object]) -> None:
         self.pid = pid
+        self.ended = ended
         self.taken = taken
         self.stopped = False
         self.status: int | None = None  # what `waitpid` says, once it has ended
@@ -89,6 +91,7 @@ class _Child:
                 self._continue()
             elif not received.terminal or self._is_for_session_leader(received.number):
                 self._pass_on(received.number)
+        self.ended(self.pid)
         code = os.waitstatus_to_exitcode(self.status)
         if -code in self.sent:
             # It had no handler, so it has told nobody: `sh -c '…'` would leave its commands running.

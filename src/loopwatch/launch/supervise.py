@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NoReturn
 
 from loopwatch.errors import LoopwatchError
@@ -17,13 +17,14 @@ else:
     from loopwatch.launch import children_posix as children
 
 
-def run(command: Command, environment: Mapping[str, str]) -> int:
-    """Start the program, pass signals on, wait. Its exit status, 128 + N if signal N ended it.
+def run(command: Command, environment: Mapping[str, str], ended: Callable[[int], object]) -> int:
+    """Start the program, pass signals on, wait. Its exit status, 128 + N if signal N ended it. `ended` is told of its
+    pid once it has.
 
     Must be called on the main thread. `LoopwatchError` when it cannot be started.
     """
     try:
-        return children.run(command, environment)
+        return children.run(command, environment, ended)
     except OSError as error:
         raise _failure(command, error) from None
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from loopwatch.model import Damage, Process, Stall, State
+from loopwatch.model import Damage, Loop, Process, Stall, State
 from loopwatch.recording.activity import activity
 from loopwatch.recording.aftermath import Aftermath, culprit
 from loopwatch.recording.draft import Draft, seal
@@ -22,6 +22,7 @@ _FAMILY = "loopwatch-recording/"
 
 _LONGEST_LINE = 16 << 20  # bytes; a record is far shorter, and what is longer shall not fill the memory
 _OPEN_AGAIN = 20.0  # seconds; a stall that lasts is written again at least every ten
+_SUMMED_UP = 1.5  # seconds after which a loop that has done anything is summed up
 _MOST_PENDING = 64  # `open` records without an end, per process, before the oldest is given out as it is
 
 
@@ -78,6 +79,13 @@ class Decoder:
         record = None if skipping else parse_line(line)
         return self._record(record) if record else []
 
+    def recount(self, head: bytes) -> None:
+        """The beginning of the newest part once more: its second line is written over when records are lost."""
+        lines = head.split(b"\n", 2)
+        record = parse_line(lines[1]) if len(lines) == 3 else None
+        if record is not None and record.get("t") == "dropped":
+            self._dropped(count(record, "records"))
+
     @property
     def holds(self) -> bool:
         """Whether there are stalls that have ended and were not handed out yet."""
@@ -115,11 +123,18 @@ class Decoder:
         return replace(
             self._process,
             seen=max(self._unix(self._seen), started) if self._seen else started,
-            loops=tuple(
-                self._loops.so_far(number, self._pending.values(), self._seen, self._offset or 0)
-                for number in self._loops
-            ),
+            loops=self.loops(),
             damage=damage,
+        )
+
+    def loops(self, now: float | None = None) -> tuple[Loop, ...]:
+        """The loops of the process, up to its newest record or, if it lives `now`, up to then: one that has not been
+        heard of for a while is idle."""
+        offset = self._offset or 0
+        until = self._seen if now is None else int((now - _SUMMED_UP) * 1e9) - offset
+        running = self.open_stalls()
+        return tuple(
+            self._loops.so_far(number, running, until, offset, lives=now is not None) for number in self._loops
         )
 
     # One record
@@ -158,6 +173,8 @@ class Decoder:
                 self._loops.add_loop(record)
             case "header":
                 self._header(record)
+            case "gone":
+                self._saw(record, "at")
             case "reset":
                 self._tables.clear()
             case "dropped":
@@ -169,7 +186,7 @@ class Decoder:
                 self._process = replace(self._process, ended=True)
             case _:
                 self.records -= 1
-        return self._aftermath.release(self._unix(self._seen))
+        return self._aftermath.release(self._unix(self._seen)) if self._seen else []
 
     def _header(self, record: Record) -> None:
         schema = text(record, "schema")
@@ -221,6 +238,7 @@ class Decoder:
         stall = self._decode(record, "end", "ended")
         if stall is not None:
             self._pending.pop((stall.loop, stall.iteration), None)
+            self._loops.add_stall(stall.loop, count(record, "start"), count(record, "end"))
             self._aftermath.hold(stall)
 
     def _delayed(self, record: Record) -> None:
@@ -238,6 +256,7 @@ class Decoder:
             return None
         if end > self._seen:
             self._seen = end
+        self._loops.add_requests(loop, record.get("requests"))
         iteration, samples = count(record, "iteration"), count(record, "samples")
         if iteration > self._newest.get(loop, 0):
             self._newest[loop] = iteration

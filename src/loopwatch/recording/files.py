@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from loopwatch.errors import RecordingError
 from loopwatch.model import Stall, Unwatched
 from loopwatch.recording.decoder import Decoder
-from loopwatch.recording.fields import count, parse_line, text, texts
+from loopwatch.recording.fields import count, integer, parse_line, text, texts
 
 FOLDER = ".loopwatch"
 _RECORD_FIRST = "record one first: loopwatch run COMMAND"
@@ -111,18 +113,45 @@ def process_of(file: Path) -> tuple[int, float]:
 
 def has_ended(folder: Path, pid: int) -> bool:
     """Whether watching this process has ended in order, by the last line of its newest file here."""
-    files = [file for file in folder.glob(f"{pid}-*.jsonl") if _NAME.fullmatch(file.name)]
-    newest = max(files, key=lambda file: (process_of(file), _part(file)), default=None)
+    newest = _newest_file(folder, pid)
     if newest is None:
         return False
     try:
         with newest.open("rb") as stream:
-            stream.seek(max(0, newest.stat().st_size - _TAIL))
-            line = stream.read().rstrip(b"\n").rpartition(b"\n")[2]
+            return _ends(_last_bytes(stream))
     except OSError:
         return False
-    record = parse_line(line)
-    return record is not None and text(record, "t", "") == "end"
+
+
+def note_gone(folder: Path, pid: int, at: float) -> None:
+    """Add to this process's newest file here that it was gone at that time (Unix seconds), unless watching it had ended
+    before. It must be: nobody else writes to that file any more."""
+    newest = _newest_file(folder, pid)
+    if newest is None:
+        return
+    with contextlib.suppress(OSError), newest.open("r+b") as stream:
+        header = parse_line(stream.readline(_CHUNK)) or {}
+        monotonic, unix = integer(header, "monotonic_ns"), integer(header, "unix_ns")
+        last = _last_bytes(stream)
+        if monotonic is None or unix is None or not last.endswith(b"\n") or _ends(last):
+            return
+        stream.seek(0, os.SEEK_END)
+        stream.write(b'{"t":"gone","at":%d}\n' % (int(at * 1e9) - unix + monotonic))
+
+
+def _newest_file(folder: Path, pid: int) -> Path | None:
+    files = [file for file in folder.glob(f"{pid}-*.jsonl") if _NAME.fullmatch(file.name)]
+    return max(files, key=lambda file: (process_of(file), _part(file)), default=None)
+
+
+def _last_bytes(stream: BinaryIO) -> bytes:
+    stream.seek(max(0, stream.seek(0, os.SEEK_END) - _TAIL))
+    return stream.read()
+
+
+def _ends(last: bytes) -> bool:
+    record = parse_line(last.rstrip(b"\n").rpartition(b"\n")[2])
+    return record is not None and text(record, "t") == "end"
 
 
 def read_process(

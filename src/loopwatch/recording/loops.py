@@ -16,6 +16,8 @@ class Loops:
         self._loops: dict[int, Loop] = {}
         self._since: dict[int, int] = {}  # when each loop was first seen
         self._summed: dict[int, int] = {}  # when its newest summary was written
+        self._stalled: dict[int, int] = {}  # how long it stalled after that
+        self._requests: dict[int, set[int]] = {}  # those that were seen after that
 
     def __iter__(self) -> Iterator[int]:
         return iter(self._loops)
@@ -53,6 +55,8 @@ class Loops:
         if (at := count(record, "at")) < self._summed.get(number, 0):
             return self._loops[number]  # it was asked for the figures in between
         self._summed[number] = at
+        self._stalled.pop(number, None)
+        self._requests.pop(number, None)
         loop = self._loops[number] = replace(
             self.known(number),
             running=record.get("running") is True,
@@ -74,20 +78,38 @@ class Loops:
         )
         return loop
 
-    def so_far(self, number: int, open_stalls: Iterable[Stall], seen: int, offset: int) -> Loop:
-        """A loop's newest summary, and after it what its running stalls tell: a stuck loop writes no summary.
+    def add_stall(self, number: int, start: int, end: int) -> None:
+        """A stall that has ended: the next summary knows of it, if there is one."""
+        summed = self._summed.get(number, 0)
+        if end > summed:
+            self._stalled[number] = self._stalled.get(number, 0) + end - max(start, summed)
 
-        `seen` is the newest time of any record, and `offset` leads from the process's clock to Unix time.
+    def add_requests(self, number: int, pairs: object) -> None:
+        """The `requests` member of an `open` or `stall` record."""
+        if type(pairs) is list and pairs:
+            numbers = (pair[0] for pair in pairs if type(pair) is list and pair)
+            self._requests.setdefault(number, set()).update(each for each in numbers if type(each) is int)
+
+    def so_far(self, number: int, open_stalls: Iterable[Stall], until: int, offset: int, *, lives: bool) -> Loop:
+        """A loop's newest summary, and what is known after it: that it stalled, and was idle, or busy for no more than
+        that, up to `until`. Of a process that `lives` another summary is to come, unless its loop is idle or stuck.
+
+        `offset` leads from the process's clock to Unix time.
         """
         loop = self._loops[number]
+        loop = replace(loop, requests=max(loop.requests, len(self._requests.get(number, ()))))
         summed = self._summed.get(number)
-        if summed is None:  # killed within its first second: all that is known is from when to when
-            return replace(loop, seconds=max(0, seen - self._since.get(number, seen)) / 1e9)
+        at = self._since.get(number, until) if summed is None else summed
+        busy = 0 if lives and until <= at else self._stalled.get(number, 0)
         newest = max(
             (stall for stall in open_stalls if stall.loop == number), key=lambda stall: stall.end, default=None
         )
-        if newest is None:
-            return loop
-        at = (summed + offset) / 1e9  # a summary counts the iteration that lasts, up to that moment
-        seconds = loop.seconds + max(0.0, newest.end - at)
-        return replace(loop, seconds=seconds, busy=loop.busy + max(0.0, newest.end - max(at, newest.start)))
+        if newest is not None:
+            end = round(newest.end * 1e9) - offset
+            until = end if newest.state == "running" else max(until, end)
+            # A summary counts the iteration that lasts, up to that moment.
+            busy += max(0, end - max(at, round(newest.start * 1e9) - offset))
+        # When it ran again after it had been stopped is not known.
+        stopped = summed is not None and not loop.running
+        seconds = busy if stopped else max(until - at, busy)
+        return replace(loop, seconds=loop.seconds + seconds / 1e9, busy=loop.busy + busy / 1e9)
