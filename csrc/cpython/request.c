@@ -226,7 +226,7 @@ LW_HOT int lw_request_serve(lw_request *request, PyObject *function, PyObject *c
    that most have left something, and to ask costs a microsecond: so many a second are all that is spent on it. */
 LW_HOT static bool leaves_something(const lw_request *request)
 {
-    enum { ASKED_MOST = 500 };
+    enum { ASKED_MOST = 100 };
     static const uint64_t second_ns = 1000000000;
     static uint64_t since_ns, asked;
     const lw_loop_marks *marks = lw_loop_marks_here();
