@@ -1,8 +1,9 @@
 /* The files of one recording: "<directory>/<pid>-<unix ms>.jsonl", then ".1.jsonl" and so on, the newest few
    kept.
 
-   Each part begins with the header and can be read by itself. A write that fails loses its lines, which
-   are counted in the second line of the part; later ones begin on a line of their own. One thread: the one that created it (os/file.h). */
+   Each part begins with the header and can be read by itself. A write that fails loses its lines, which are counted in
+   the second line of the part; later ones begin on a line of their own. One thread: the one that created it
+   (os/file.h). */
 #ifndef LW_PARTS_H
 #define LW_PARTS_H
 
