@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from loopwatch.callers import Listener
 from loopwatch.model import Stall
 
-_MOST_SITES = 1024  # that are remembered
+_MOST_SITES = 256  # that are remembered
 _WINDOW = 1.0  # seconds in which there are at most so many lines
 
 

@@ -36,7 +36,7 @@ logging.getLogger("loopwatch").addHandler(handler)
 logging.getLogger("loopwatch").setLevel(logging.INFO)
 
 def imports():
-    time.sleep(0.05)
+    time.sleep(0.3)  # most of an iteration in which the server imports its own as well
 
 def load():
     time.sleep(0.05)

@@ -172,7 +172,7 @@ class TestUntold:
             clock.now += seconds
         assert told(caplog) == 5000
         [rest] = [record for record in caplog.records if "in places without" in record.getMessage()]
-        assert vars(rest)["stall_suppressed"] == 5000 - 1024 - 3 - 1  # the three have had their lines
+        assert vars(rest)["stall_suppressed"] == 5000 - 256 - 3 - 1  # the three have had their lines
 
     def test_the_line_is_of_the_worst_kind(self, log: StallLog, clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
         for phase in ("serving", "serving", "startup"):
