@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,11 @@ def metrics():
 """
 
 
+def with_uvicorn(*others: str) -> list[Any]:
+    """What is hooked of the others is the same code on every interpreter."""
+    return ["uvicorn", *(pytest.param(name, marks=pytest.mark.once) for name in others)]
+
+
 def served(project: Project, name: str, program: str) -> tuple[list[str], str]:
     """The log lines of a server that is started, asked to block, and stopped; and the answer to the last request."""
     if importlib.util.find_spec(name.partition("-")[0]) is None:
@@ -124,7 +130,7 @@ def served(project: Project, name: str, program: str) -> tuple[list[str], str]:
     return [line for line in text.splitlines() if line.split(" ", 1)[0] in own], answer
 
 
-@pytest.mark.parametrize("name", SERVERS)
+@pytest.mark.parametrize("name", with_uvicorn(*[name for name in SERVERS if name != "uvicorn"]))
 def test_start(project: Project, name: str) -> None:
     lines, _ = served(project, name, PROGRAM % "loopwatch.start()")
     assert set(lines) - {"imports INFO startup"} >= {"load INFO startup", "block WARNING serving"}
@@ -136,7 +142,7 @@ def test_start(project: Project, name: str) -> None:
         assert "close WARNING shutdown" in lines
 
 
-@pytest.mark.parametrize("name", ["uvicorn", "gunicorn", "hypercorn", "granian"])
+@pytest.mark.parametrize("name", with_uvicorn("gunicorn", "hypercorn", "granian"))
 def test_app_without_lifespan(project: Project, name: str) -> None:
     """Its start-up ends all the same: it would hide all stalls."""
     lines, _ = served(project, name, WITHOUT_LIFESPAN % "loopwatch.start()")
@@ -149,7 +155,10 @@ def test_started_in_the_lifespan(project: Project) -> None:
     assert lines == ["load INFO startup", "block WARNING serving", "close WARNING shutdown"]
 
 
-@pytest.mark.parametrize(("name", "start"), [("uvicorn", ""), ("hypercorn", ""), ("uvicorn", "loopwatch.start()")])
+@pytest.mark.parametrize(
+    ("name", "start"),
+    [("uvicorn", ""), pytest.param("hypercorn", "", marks=pytest.mark.once), ("uvicorn", "loopwatch.start()")],
+)
 def test_metrics(project: Project, name: str, start: str) -> None:
     """By themselves and after `start()`: start-up is in no figure."""
     project.environment["LOOPWATCH_THRESHOLD"] = "45ms"  # what a busy machine does not reach by itself
