@@ -159,12 +159,12 @@ static PyObject *table_ended(PyObject *Py_UNUSED(self), PyObject *reference)
     Py_RETURN_NONE;
 }
 
-/* A request begins with this table. If the one before did, too, more will; but not with one that nobody else has: the
-   request's own context was given something. Leaves no exception. */
+/* A request has begun with this table, which its badge has now. If the one before did, too, more will; but not with one
+   that nobody else has: the request's own context was given something. Leaves no exception. */
 static void note_table(PyObject *table)
 {
     static PyMethodDef definition = {"table_ended", table_ended, METH_O, NULL};
-    if (!reused || table == usual.table || Py_REFCNT(table) <= 2)
+    if (!reused || table == usual.table || Py_REFCNT(table) == 1)
         return;
     if (table != usual.last) {
         usual.last = table;
