@@ -1,9 +1,9 @@
 /* What a context wears so that one sees whom it works for: the value of our ContextVar.
 
    ContextVar.set copies the path to the variable in the context's table, and reset copies it back; in a server that was
-   half of what telling requests apart cost, over a microsecond of 60 a request. As a rule, though, all requests of a server begin with
-   the very same table, the one that its loop was started with. So a badge keeps the table that it is in, and the next
-   request that begins with that one table gets both: two pointers change, nothing is made.
+   half of what telling requests apart cost, over a microsecond of 60 a request. As a rule, though, all requests of a
+   server begin with the very same table, the one that its loop was started with. So a badge keeps the table that it is
+   in, and the next request that begins with that one table gets both: two pointers change, nothing is made.
 
    A badge is used again only when nobody else has it any more: neither the badge, nor its table, nor any node on the way
    to it belongs to somebody else, as to a task that the request has left behind. Its table keeps the values alive that
