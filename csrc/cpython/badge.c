@@ -99,11 +99,17 @@ LW_HOT lw_badge *lw_badge_worn(PyObject *context)
 
 /* ---- the usual table ---- */
 
-static void drop(lw_badge *badge)
+static void clear(lw_badge *badge)
 {
     Py_CLEAR(badge->outer);
     Py_CLEAR(badge->before);
     Py_CLEAR(badge->with);
+}
+
+/* Its table refers to it, and it to its table: to let go of it is not enough. */
+static void drop(lw_badge *badge)
+{
+    clear(badge);
     Py_DECREF(badge);
 }
 
@@ -276,10 +282,7 @@ LW_HOT void lw_badge_give_back(lw_badge *badge)
 
 static void dealloc(PyObject *self)
 {
-    lw_badge *badge = (lw_badge *)self;
-    Py_CLEAR(badge->outer);
-    Py_CLEAR(badge->before);
-    Py_CLEAR(badge->with);
+    clear((lw_badge *)self);
     PyObject_Free(self);
 }
 
