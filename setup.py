@@ -80,7 +80,16 @@ if _SYSTEM == "windows":
     _COMPILE = ["/std:c11", "/experimental:c11atomics"]
     _LINK: list[str] = []
 else:
-    _COMPILE = ["-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fvisibility=hidden", "-Wno-unused-parameter"]
+    _COMPILE = [
+        "-std=gnu11",
+        "-O2",
+        "-g",
+        "-Wall",
+        "-Wextra",
+        "-fvisibility=hidden",
+        "-fno-plt",
+        "-Wno-unused-parameter",
+    ]
     # Timers, dlsym and threads have libraries of their own in glibc before 2.34.
     _LINK = ["-pthread", "-ldl", "-lrt"] if _SYSTEM == "linux" else []
     if os.environ.get("LOOPWATCH_SANITIZE"):  # for example address,undefined

@@ -93,6 +93,7 @@ def uvicorn(loop: str, *options: str, watched: bool, http: str = "httptools", ap
         port = listener.getsockname()[1]
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.app:{app}", "--port", str(port), "--loop", loop]
     command += ["--http", http, "--no-access-log", "--log-level", "warning"]
+    command += ["--timeout-keep-alive", "3600"]  # its turn comes late where there are many servers
     with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as folder:
         if watched:
             command = [*LOOPWATCH, "run", "-q", "--dir", folder, *options, *command]

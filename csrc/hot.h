@@ -5,8 +5,10 @@
 
 #if defined __GNUC__
 #define LW_HOT __attribute__((hot))
+#define LW_SELDOM __attribute__((cold, noinline)) /* what such code calls seldom: out of its way */
 #else
 #define LW_HOT
+#define LW_SELDOM
 #endif
 
 #endif

@@ -233,19 +233,22 @@ void lw_loop_disallow(lw_loop_marks *marks, uint64_t now)
         marks->allowed_ns = allowed;
 }
 
-LW_HOT void lw_loop_request_begun(lw_loop_marks *marks, bool tracked)
-{
-    add(&marks->requests, 1);
-    add(&marks->requests_untracked, !tracked);
-}
-
-LW_HOT bool lw_loop_phase_begun(const lw_loop_marks *marks, lw_phase phase)
+static inline bool phase_begun(const lw_loop_marks *marks, lw_phase phase)
 {
     return atomic_load_explicit(&marks->phases[phase], memory_order_relaxed) != 0;
 }
 
+LW_HOT void lw_loop_request_begun(lw_loop_marks *marks, bool tracked)
+{
+    if (!phase_begun(marks, LW_PHASE_SERVING))
+        lw_loop_enter_phase(marks, LW_PHASE_SERVING, lw_clock_now());
+    add(&marks->requests, 1);
+    if (!tracked)
+        add(&marks->requests_untracked, 1);
+}
+
 void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now)
 {
-    if (!lw_loop_phase_begun(marks, phase))
+    if (!phase_begun(marks, phase))
         atomic_store_explicit(&marks->phases[phase], now, memory_order_relaxed);
 }

@@ -138,10 +138,10 @@ bool lw_loop_take_finished(lw_loop_marks *marks, lw_iteration *out);
 bool lw_loop_take_delayed(lw_loop_marks *marks, uint64_t until, lw_delayed *out);
 uint64_t lw_loop_delayed_written(const lw_loop_marks *marks);
 
-/* A request has begun on this loop, or the loop has come to a phase (the first time counts). On its thread. */
+/* A request has begun on this loop, which therefore serves, or the loop has come to a phase (the first time counts). On
+   its thread. */
 void lw_loop_request_begun(lw_loop_marks *marks, bool tracked);
 void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now);
-bool lw_loop_phase_begun(const lw_loop_marks *marks, lw_phase phase);
 
 /* Enter and leave a block whose stalls are accepted; they nest. On the loop's thread. */
 void lw_loop_allow(lw_loop_marks *marks, uint64_t now);

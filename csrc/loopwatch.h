@@ -82,9 +82,6 @@ unsigned lw_loops_attached(void);
 /* The loop object that is watched on this thread, innermost (depth 0) or further out; 0: none there. */
 uintptr_t lw_loop_attached(unsigned depth);
 
-/* The marks of the innermost one for whoever sees its poll (cpython/poll_select.c); NULL: none. */
-lw_loop_marks *lw_loop_marks_here(void);
-
 /* In the child of a fork: no loop is watched on this thread. The watchdog's thread does not exist here, and its memory
    is given up, for it may be half-written. Only stores; every fork(3) calls it by itself. */
 void lw_watchdog_forget(void);

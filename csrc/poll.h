@@ -11,6 +11,8 @@
 #ifndef LW_POLL_H
 #define LW_POLL_H
 
+#include <stddef.h>
+
 #include "loop.h"
 #include "status.h"
 
@@ -28,9 +30,15 @@ typedef struct lw_poll_target {
     struct lw_poll_target *outer; /* the loop that it interrupts */
 } lw_poll_target;
 
-/* The innermost loop that runs on this thread, NULL when there is none. Any thread. */
-lw_poll_target *lw_poll_current(void);
-void lw_poll_set_current(lw_poll_target *target);
+/* The innermost loop that runs on this thread, NULL when there is none. */
+extern _Thread_local lw_poll_target *lw_poll_innermost;
+
+/* Its marks, NULL when there is none. Any thread. */
+static inline lw_loop_marks *lw_loop_marks_here(void)
+{
+    const lw_poll_target *target = lw_poll_innermost;
+    return target == NULL ? NULL : target->marks;
+}
 
 /* Hook the slot of `symbol` ("epoll_wait" or "epoll_pwait") in the loaded object that defines `anchor`: the one at
    `library`, or, when that is NULL, the program or one of its libraries. Again for the same object: LW_OK at once.

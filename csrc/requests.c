@@ -115,12 +115,6 @@ void lw_slot_name(lw_slot *slot, uint32_t endpoint)
     atomic_store(&slot->endpoint, endpoint);
 }
 
-LW_HOT bool lw_slot_asks_name(const lw_slot *slot)
-{
-    return atomic_load_explicit(&slot->marked, memory_order_relaxed) &&
-           atomic_load_explicit(&slot->endpoint, memory_order_relaxed) == LW_NO_ENDPOINT;
-}
-
 LW_HOT uint64_t lw_slot_child_ns(const lw_slot *slot)
 {
     return atomic_load(&slot->child_ns);

@@ -62,7 +62,11 @@ lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot);
 /* What its endpoint is called is known now. On the thread that serves it. */
 void lw_slot_name(lw_slot *slot, uint32_t endpoint);
 /* Whether a stall refers to it and its name is not known yet: now is the time to find out. Likewise. */
-bool lw_slot_asks_name(const lw_slot *slot);
+static inline bool lw_slot_asks_name(const lw_slot *slot)
+{
+    return atomic_load_explicit(&slot->marked, memory_order_relaxed) &&
+           atomic_load_explicit(&slot->endpoint, memory_order_relaxed) == LW_NO_ENDPOINT;
+}
 /* How long stalls of its child tasks have been. Any thread. */
 uint64_t lw_slot_child_ns(const lw_slot *slot);
 

@@ -277,7 +277,7 @@ static void run(void *argument)
 void lw_watchdog_forget(void)
 {
     atomic_store(&attached_loops, 0);
-    lw_poll_set_current(NULL);
+    lw_poll_innermost = NULL;
 }
 
 static uint64_t patrol_for(uint64_t threshold_ns)
@@ -423,7 +423,7 @@ size_t lw_watchdog_sum_up(lw_watchdog *watchdog, char *into, size_t size)
 
 static lw_watched *watched_here(unsigned depth)
 {
-    lw_poll_target *target = lw_poll_current();
+    lw_poll_target *target = lw_poll_innermost;
     while (target != NULL && depth-- > 0)
         target = target->outer;
     return target == NULL ? NULL : (lw_watched *)((char *)target - offsetof(lw_watched, target));
@@ -491,7 +491,7 @@ static void begin(lw_watched *watched, lw_watchdog *watchdog, const lw_loop_opti
     marks->bell = &watchdog->bell;
     marks->allowed_depth = 0;
     watched->target =
-        (lw_poll_target){.marks = marks, .descriptor = options->descriptor, .outer = lw_poll_current()};
+        (lw_poll_target){.marks = marks, .descriptor = options->descriptor, .outer = lw_poll_innermost};
     watched->context.inside = false;
     watched->attached_ns = now;
     watched->attached = true;
@@ -517,7 +517,7 @@ lw_status lw_loop_attach(lw_watchdog *watchdog, const lw_loop_options *options)
     }
     lw_mutex_unlock(watchdog->lock);
     if (status == LW_OK) {
-        lw_poll_set_current(&watched->target);
+        lw_poll_innermost = &watched->target;
         lw_bell_ring(&watchdog->bell);
     }
     return status;
@@ -530,7 +530,7 @@ void lw_loop_detach(void)
         return;
     lw_watchdog *watchdog = watched->watchdog;
     uint64_t now = lw_clock_now();
-    lw_poll_set_current(watched->target.outer);
+    lw_poll_innermost = watched->target.outer;
     if (watched->way == LW_POLL_UV)
         lw_poll_uv_close(watched->uv);
     lw_mutex_lock(watchdog->lock);
@@ -555,10 +555,4 @@ uintptr_t lw_loop_attached(unsigned depth)
 {
     lw_watched *watched = watched_here(depth);
     return watched == NULL ? 0 : watched->loop;
-}
-
-LW_HOT lw_loop_marks *lw_loop_marks_here(void)
-{
-    lw_poll_target *target = lw_poll_current();
-    return target == NULL ? NULL : target->marks;
 }

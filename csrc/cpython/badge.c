@@ -219,33 +219,47 @@ static lw_badge *new_badge(void)
     return badge;
 }
 
-LW_HOT lw_badge *lw_badge_put_on(struct lw_request *wearer, const lw_request_clock *clock)
+LW_HOT static void hand_to(lw_badge *badge, struct lw_request *wearer, const lw_request_clock *clock)
 {
-    PyContext *context = current_context();
-    PyObject *table = table_of(context);
-    bool as_usual = table != NULL && table == usual.table;
-    lw_badge *kept = as_usual ? take_kept() : NULL, *badge = kept != NULL ? kept : new_badge();
-    if (badge == NULL)
-        goto failed;
     atomic_store_explicit(&badge->number, 0, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
     badge->clock = *clock;
     badge->wearer = wearer;
     atomic_store_explicit(&badge->number, clock->number, memory_order_release);
-    if (kept != NULL) {
-        badge->before = Py_NewRef(table);
-        exchange(context, badge->with);
-    } else if (!set(badge, context)) {
-        drop(badge);
-        goto failed;
+}
+
+LW_SELDOM static lw_badge *put_new_on(PyContext *context, struct lw_request *wearer,
+                                      const lw_request_clock *clock)
+{
+    lw_badge *badge = new_badge();
+    if (badge != NULL) {
+        hand_to(badge, wearer, clock);
+        if (!set(badge, context)) {
+            drop(badge);
+            badge = NULL;
+        }
     }
+    PyErr_Clear();
+    if (badge != NULL)
+        badge->context = current_context(); /* it is made where there was none */
+    return badge;
+}
+
+LW_HOT lw_badge *lw_badge_put_on(struct lw_request *wearer, const lw_request_clock *clock)
+{
+    PyContext *context = current_context();
+    PyObject *table = table_of(context);
+    bool as_usual = table != NULL && table == usual.table;
     if (as_usual)
         usual.last = NULL;
-    badge->context = current_context(); /* it is made where there was none */
+    lw_badge *badge = as_usual ? take_kept() : NULL;
+    if (badge == NULL)
+        return put_new_on(context, wearer, clock);
+    hand_to(badge, wearer, clock);
+    badge->before = Py_NewRef(table);
+    badge->context = context;
+    exchange(context, badge->with);
     return badge;
-failed:
-    PyErr_Clear();
-    return NULL;
 }
 
 LW_HOT void lw_badge_take_off(lw_badge *badge)

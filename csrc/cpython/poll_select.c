@@ -33,7 +33,7 @@ static PyObject *look(const select_hook *hook)
 static PyObject *hook_call(PyObject *self, PyObject *const *arguments, size_t count, PyObject *names)
 {
     select_hook *hook = (select_hook *)self;
-    lw_poll_target *target = lw_poll_current();
+    lw_poll_target *target = lw_poll_innermost;
     lw_loop_marks *marks = target != NULL && target->marks == hook->marks ? target->marks : NULL;
     if (marks == NULL)
         return PyObject_Vectorcall(hook->select, arguments, count, names);

@@ -1,4 +1,8 @@
+#include "layout.h" /* Python.h comes first */
+
 #include "request.h"
+
+#include <string.h>
 
 #include "../hot.h"
 #include "../loopwatch.h"
@@ -7,11 +11,18 @@
 #include "context_watch.h"
 #include "steps.h"
 
-static lw_requests *table; /* lives as long as the process */
-static bool inherited;     /* from the process that forked this one */
+enum { SPARE_MOST = 32 };
+
+static lw_requests *table;  /* lives as long as the process */
+static uint64_t stepped_ns; /* when some step last ended */
+static bool inherited;      /* from the process that forked this one */
 static bool
     asked_to_watch; /* contexts; only where somebody is told of times, since it costs every callback a little */
 static bool watches; /* from 3.14 on: whoever runs in its context works for a request */
+static struct {
+    lw_request *kept[SPARE_MOST]; /* owned: without any reference, and nothing in them */
+    unsigned count;
+} spare;
 
 /* ---- its place in the table ---- */
 
@@ -34,7 +45,10 @@ lw_requests *lw_request_table(void)
 
 static inline lw_slot *slot_of(const lw_request *request)
 {
-    return lw_request_slot(request->table, request->clock.number, request->clock.slot);
+    lw_slot *slot = request->slot;
+    bool has_it =
+        slot != NULL && atomic_load_explicit(&slot->number, memory_order_acquire) == request->clock.number;
+    return has_it ? slot : NULL;
 }
 
 static inline lw_request_clock *clock_of(lw_request *request)
@@ -47,12 +61,36 @@ const lw_request_clock *lw_request_clock_of(const lw_request *request)
     return clock_of((lw_request *)request);
 }
 
+#if PY_VERSION_HEX >= 0x030E0000
+_Static_assert(offsetof(PyGenObject, gi_frame_state) >= offsetof(lw_request, frame_state) &&
+                   offsetof(PyGenObject, gi_frame_state) < offsetof(lw_request, inner),
+               "where a coroutine has the state of its frame");
+#endif
+
+/* One that is over is as good as a new one, and still in the cache. */
+LW_HOT static lw_request *allocate(void)
+{
+    if (spare.count == 0)
+        return PyObject_GC_New(lw_request, &lw_request_type);
+    lw_request *request = spare.kept[--spare.count];
+    return (lw_request *)PyObject_Init((PyObject *)request, &lw_request_type);
+}
+
+LW_HOT static void deallocate(lw_request *request)
+{
+    if (spare.count == SPARE_MOST)
+        PyObject_GC_Del(request);
+    else
+        spare.kept[spare.count++] = request;
+}
+
 LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
 {
     lw_requests *requests = lw_request_table();
-    lw_request *request = requests == NULL ? NULL : PyObject_GC_New(lw_request, &lw_request_type);
+    lw_request *request = requests == NULL ? NULL : allocate();
     if (request == NULL)
         return NULL;
+    memset(request->frame_state, FRAME_CLEARED, sizeof request->frame_state);
     request->clock = (lw_request_clock){0};
     request->table = requests;
     request->subject = Py_XNewRef(subject);
@@ -61,15 +99,13 @@ LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
     request->function = request->inner = NULL;
     for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
         request->arguments[i] = NULL;
+    request->entered = request->driven = request->tells = false;
     request->timed = true;
-    request->tells = false;
     request->clock.number = lw_request_begin(requests, &request->clock.slot);
+    request->slot = lw_request_slot(requests, request->clock.number, request->clock.slot);
     lw_loop_marks *marks = lw_loop_marks_here();
-    if (marks != NULL) {
-        if (!lw_loop_phase_begun(marks, LW_PHASE_SERVING))
-            lw_loop_enter_phase(marks, LW_PHASE_SERVING, lw_clock_now());
-        lw_loop_request_begun(marks, request->clock.slot != LW_NO_SLOT);
-    }
+    if (marks != NULL)
+        lw_loop_request_begun(marks, request->slot != NULL);
     PyObject_GC_Track(request);
     return request;
 }
@@ -90,15 +126,28 @@ static void take_name(lw_request *request, PyObject *name)
         lw_slot_name(slot, endpoint);
 }
 
+static PyObject *subject_of(const lw_request *request)
+{
+    return request->subject == NULL ? Py_None : request->subject;
+}
+
+PyObject *lw_request_scope(const lw_request *request)
+{
+    return PyObject_GetAttrString(subject_of(request), "scope");
+}
+
 /* Other people's code may be at fault: then it has none. Leaves the exception that is under way. */
-static void find_name(lw_request *request, bool over)
+LW_SELDOM static void find_name(lw_request *request, bool over)
 {
     PyObject *kind, *value, *traceback;
     if (request->name_of == NULL)
         return;
     PyErr_Fetch(&kind, &value, &traceback);
-    PyObject *subject = request->subject == NULL ? Py_None : request->subject;
-    PyObject *name = PyObject_CallFunctionObjArgs(request->name_of, subject, over ? Py_True : Py_False, NULL);
+    PyObject *subject = request->driven ? lw_request_scope(request) : Py_NewRef(subject_of(request));
+    PyObject *name = subject == NULL ? NULL
+                                     : PyObject_CallFunctionObjArgs(request->name_of, subject,
+                                                                    over ? Py_True : Py_False, NULL);
+    Py_XDECREF(subject);
     if (name != NULL && PyUnicode_Check(name))
         take_name(request, name);
     Py_XDECREF(name);
@@ -124,7 +173,8 @@ LW_HOT void lw_request_step_begins(lw_request *request)
 
 LW_HOT void lw_request_step_ends(lw_request *request)
 {
-    lw_request_suspended(clock_of(request), lw_loop_marks_here(), lw_clock_now());
+    stepped_ns = lw_clock_now();
+    lw_request_suspended(clock_of(request), lw_loop_marks_here(), stepped_ns);
 }
 
 /* This thread works for that request from now on, NULL: for none. */
@@ -147,6 +197,12 @@ LW_HOT static lw_request *served_by(PyObject *context)
     return badge == NULL ? NULL : (lw_request *)Py_XNewRef((PyObject *)badge->wearer);
 }
 
+lw_request *lw_request_here(void)
+{
+    const lw_badge *badge = lw_badge_worn(PyThreadState_Get()->context);
+    return badge == NULL ? NULL : badge->wearer;
+}
+
 /* Only what runs on a watched loop is timed: a thread that inherits the context does not hold it. */
 LW_HOT static void context_switched(void *context)
 {
@@ -160,6 +216,7 @@ LW_HOT static void context_switched(void *context)
 
 LW_HOT void lw_request_enter(lw_request *request)
 {
+    request->entered = true;
     request->badge = lw_badge_put_on(request, &request->clock);
     if (request->badge != NULL && watches && lw_loop_marks_here() != NULL)
         switch_to(request);
@@ -209,13 +266,25 @@ bool lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clea
 
 /* ---- its beginning and its end ---- */
 
+LW_HOT static bool steps_tell(void)
+{
+    return !watches || lw_loop_marks_here() == NULL;
+}
+
+LW_HOT void lw_request_drive(lw_request *request, PyObject *coroutine)
+{
+    request->driven = true;
+    request->timed = steps_tell();
+    request->inner = coroutine;
+}
+
 LW_HOT int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count)
 {
     if (request->function != NULL || request->inner != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "a request is served once");
         return -1;
     }
-    request->timed = !watches || lw_loop_marks_here() == NULL;
+    request->timed = steps_tell();
     request->function = Py_NewRef(function);
     for (size_t i = 0; i < count; i++)
         request->arguments[i] = Py_NewRef(arguments[i]);
@@ -229,15 +298,16 @@ LW_HOT static bool leaves_something(const lw_request *request)
     enum { ASKED_MOST = 100 };
     static const uint64_t second_ns = 1000000000;
     static uint64_t since_ns, asked;
-    const lw_loop_marks *marks = lw_loop_marks_here();
-    if (marks == NULL || request->badge == NULL || !lw_badge_is_shared(request->badge))
-        return false;
-    uint64_t now = atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
-    if (now - since_ns >= second_ns) {
-        since_ns = now;
+    if (request->badge == NULL || request->badge->clock.loop == NULL)
+        return false; /* what it leaves cannot stall a loop that is watched */
+    if (stepped_ns - since_ns >= second_ns) {
+        since_ns = stepped_ns;
         asked = 0;
     }
-    return asked++ < ASKED_MOST;
+    if (asked == ASKED_MOST || !lw_badge_is_shared(request->badge))
+        return false;
+    asked++;
+    return true;
 }
 
 /* Its slot is free for another. */
@@ -252,14 +322,17 @@ LW_HOT static void end(lw_request *request)
 
 LW_HOT void lw_request_over(lw_request *request)
 {
-    PyObject *kind = NULL, *value, *traceback;
-    if (PyErr_Occurred() != NULL)
-        PyErr_Fetch(&kind, &value, &traceback);
     leave(request);
     end(request);
     give_badge_back(request);
-    if (kind != NULL)
-        PyErr_Restore(kind, value, traceback);
+}
+
+void lw_request_failed(lw_request *request)
+{
+    PyObject *kind, *value, *traceback;
+    PyErr_Fetch(&kind, &value, &traceback);
+    lw_request_over(request);
+    PyErr_Restore(kind, value, traceback);
 }
 
 LW_HOT void lw_request_forget_call(lw_request *request)
@@ -286,7 +359,7 @@ LW_HOT static void dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     lw_request_end(request->table, request->clock.number, request->clock.slot);
     clear_request(self);
-    PyObject_GC_Del(self);
+    deallocate((lw_request *)self);
 }
 
 static int traverse(PyObject *self, visitproc visit, void *arg)
@@ -356,6 +429,7 @@ static PyGetSetDef attributes[] = {
     {"cr_await", inner_attribute, NULL, NULL, "cr_await"},
     {"cr_frame", inner_attribute, NULL, NULL, "cr_frame"},
     {"cr_running", inner_attribute, NULL, NULL, "cr_running"},
+    {"cr_suspended", inner_attribute, NULL, NULL, "cr_suspended"},
     {"cr_code", inner_attribute, NULL, NULL, "cr_code"},
     {"cr_origin", inner_attribute, NULL, NULL, "cr_origin"},
     {"__name__", inner_attribute, NULL, NULL, "__name__"},

@@ -17,14 +17,20 @@
 enum { LW_REQUEST_ARGUMENTS = 3 };
 
 typedef struct lw_request {
-    PyObject_HEAD lw_request_clock clock; /* while it has a badge, that one's goes on */
-    lw_badge *badge;                      /* owned: between its first step and its end */
-    lw_requests *table;
-    PyObject *subject, *name_of;                          /* owned; NULL when it is over */
+    PyObject_HEAD PyObject *subject, *name_of;            /* owned; NULL when it is over */
     PyObject *function, *arguments[LW_REQUEST_ARGUMENTS]; /* owned; NULL once called */
-    PyObject *inner; /* owned: what it iterates; NULL before the first step */
-    bool timed;      /* its steps are its time; else the context watcher tells */
-    bool tells;      /* its response is to say its times */
+    /* Whoever looks at a task from outside (`python -m asyncio pstree`, from 3.14 on) takes what it drives for a
+       coroutine: here it reads that this one has no frame any more. */
+    int8_t frame_state[8];
+    PyObject *inner;        /* owned: what it iterates; NULL before the first step */
+    lw_request_clock clock; /* while it has a badge, that one's goes on */
+    lw_badge *badge;        /* owned: between its first step and its end */
+    lw_requests *table;
+    lw_slot *slot; /* borrowed from the table, which may give it to another meanwhile; NULL: it has none */
+    bool entered;  /* the first step has begun */
+    bool driven;   /* it is all of a server's task, and its subject has the scope */
+    bool timed;    /* its steps are its time; else the context watcher tells */
+    bool tells;    /* its response is to say its times */
 } lw_request;
 
 extern PyTypeObject lw_request_type;
@@ -44,6 +50,15 @@ lw_request *lw_request_new(PyObject *subject, PyObject *name_of);
    or something else that `await` takes. -1 with RuntimeError when it has had something to call already. */
 int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count);
 
+/* Have it drive a coroutine that is all of a task; `subject` has the request's scope as `scope`. Takes the reference. */
+void lw_request_drive(lw_request *request, PyObject *coroutine);
+
+/* The scope of one that is driven. New reference, NULL with an exception. */
+PyObject *lw_request_scope(const lw_request *request);
+
+/* The one that this thread's context works for. Borrowed; NULL: none that is still under way. */
+lw_request *lw_request_here(void);
+
 /* It has nothing to call (any more). */
 void lw_request_forget_call(lw_request *request);
 
@@ -53,9 +68,10 @@ void lw_request_step_ends(lw_request *request);
 
 /* From now on this context works for it. Without memory it does not. */
 void lw_request_enter(lw_request *request);
-/* All is over, maybe with an exception set, which stays: undo that where this still is the same context, and give its
-   slot back. Again: no effect. */
+/* All is over: undo that where this still is the same context, and give its slot back. Again: no effect. No exception is
+   set, or, with the second, maybe one, which stays. */
 void lw_request_over(lw_request *request);
+void lw_request_failed(lw_request *request);
 
 /* From now on the time of requests that begin is exact, that of their child tasks included, where the version can tell
    (3.14); else, and until then, of these only stalls count. */

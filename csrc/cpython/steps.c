@@ -72,7 +72,7 @@ LW_HOT PySendResult lw_steps_send_value(PyObject *self, PyObject *value, PyObjec
     lw_request *request = (lw_request *)self;
     PySendResult outcome = PYGEN_ERROR;
     *result = NULL;
-    if (request->function != NULL)
+    if (!request->entered)
         lw_request_enter(request);
     if (request->timed)
         lw_request_step_begins(request);
@@ -80,8 +80,10 @@ LW_HOT PySendResult lw_steps_send_value(PyObject *self, PyObject *value, PyObjec
         outcome = PyIter_Send(request->inner, value, result);
     if (request->timed)
         lw_request_step_ends(request);
-    if (outcome != PYGEN_NEXT)
+    if (outcome == PYGEN_RETURN)
         lw_request_over(request);
+    else if (outcome == PYGEN_ERROR)
+        lw_request_failed(request);
     return outcome;
 }
 
@@ -160,7 +162,7 @@ static PyObject *call_timed(lw_request *request, PyObject *method, PyObject *con
 static void finish(lw_request *request)
 {
     lw_request_forget_call(request);
-    lw_request_over(request);
+    lw_request_failed(request);
 }
 
 PyObject *lw_steps_throw(PyObject *self, PyObject *const *arguments, Py_ssize_t count)

@@ -17,7 +17,7 @@ typedef struct tracking {
 static PyObject *told_of_responses; /* owned, NULL: nobody */
 
 static struct {
-    PyObject *type, *path, *http, *websocket, *request;
+    PyObject *type, *path, *headers, *http, *websocket, *request;
 } words;
 
 void lw_tracking_tell(PyObject *function)
@@ -25,6 +25,16 @@ void lw_tracking_tell(PyObject *function)
     if (function != Py_None)
         lw_request_time_exactly();
     Py_XSETREF(told_of_responses, function == Py_None ? NULL : Py_NewRef(function));
+}
+
+LW_HOT PyObject *lw_tracking_around(PyObject *object, PyObject **name_of)
+{
+    const tracking *self = (tracking *)object;
+    if (!Py_IS_TYPE(object, &lw_tracking_type) || self->times.names != NULL || self->excluded != NULL ||
+        told_of_responses != NULL)
+        return NULL;
+    *name_of = self->name_of;
+    return self->app;
 }
 
 /* What a scope has under a key: a new reference. NULL without an exception when there is nothing. */
@@ -63,6 +73,22 @@ LW_HOT static lw_times *times_for(tracking *self, lw_request *request, bool http
     lw_request_time_exactly();
     request->tells = true;
     return &self->times;
+}
+
+/* The request that this context works for, if a server drives it and it is the one of this scope, or of the scope that
+   this one was copied from: both have the same headers then. A new reference; NULL without an exception: it is not. */
+static PyObject *of_server(PyObject *scope)
+{
+    lw_request *request = lw_request_here();
+    PyObject *own = request == NULL || !request->driven ? NULL : lw_request_scope(request);
+    PyObject *headers = own == NULL ? NULL : look_up(scope, words.headers);
+    PyObject *its = headers == NULL ? NULL : look_up(own, words.headers);
+    bool same = own == scope || (headers != NULL && headers == its);
+    Py_XDECREF(headers);
+    Py_XDECREF(its);
+    Py_XDECREF(own);
+    PyErr_Clear();
+    return same ? Py_NewRef((PyObject *)request) : NULL;
 }
 
 /* The request of a scope that has none yet. */
@@ -122,6 +148,8 @@ LW_HOT static PyObject *track(tracking *self, PyObject *const *arguments)
     if (excluded != 0)
         return excluded < 0 ? NULL : PyObject_Vectorcall(self->app, arguments, 3, NULL);
     PyObject *known = look_up(scope, words.request);
+    if (known == NULL && !PyErr_Occurred())
+        known = of_server(scope);
     if (known == NULL)
         return PyErr_Occurred() ? NULL : serve(self, arguments, http);
     PyObject *awaitable =
@@ -240,7 +268,7 @@ PyTypeObject lw_tracking_type = {
 int lw_tracking_prepare(void)
 {
     bool known = lw_word(&words.type, "type") && lw_word(&words.path, "path") &&
-                 lw_word(&words.http, "http") && lw_word(&words.websocket, "websocket") &&
-                 lw_word(&words.request, LW_REQUEST_KEY);
+                 lw_word(&words.headers, "headers") && lw_word(&words.http, "http") &&
+                 lw_word(&words.websocket, "websocket") && lw_word(&words.request, LW_REQUEST_KEY);
     return known && PyType_Ready(&lw_tracking_type) == 0 && lw_telling_prepare() == 0 ? 0 : -1;
 }

@@ -23,7 +23,7 @@ static size_t hook_count;
 /* The loop that may wait here, and whose poll has to be noted when it ends; NULL for every other caller. */
 static lw_loop_marks *poll_begins(int descriptor, int timeout)
 {
-    lw_poll_target *target = lw_poll_current();
+    lw_poll_target *target = lw_poll_innermost;
     if (target == NULL || target->descriptor != descriptor)
         return NULL;
     if (timeout == 0) {

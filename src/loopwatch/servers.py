@@ -53,6 +53,11 @@ def _uvicorn(module: ModuleType) -> None:
     after(module.Config, "load", _wrap_attribute("loaded_app", tracked))
 
 
+def _uvicorn_protocol(module: ModuleType) -> None:
+    """Its task is all of a request's: where that is driven, nothing need stand around the app."""
+    replaced(module.RequestResponseCycle, "run_asgi", lambda run: functools.update_wrapper(_core.Serving(run), run))
+
+
 def _hypercorn(module: ModuleType) -> None:
     """Also what `quart run` uses."""
     after(module.ASGIWrapper, "__init__", _wrap_attribute("app", tracked))
@@ -84,6 +89,10 @@ def _gunicorn(module: ModuleType) -> None:
 
 HOOKS: dict[str, Callable[[ModuleType], None]] = {
     "uvicorn.config": _uvicorn,
+    "uvicorn.protocols.http.h11_impl": _uvicorn_protocol,
+    "uvicorn.protocols.http.httptools_impl": _uvicorn_protocol,
+    "uvicorn.protocols.http.zttp_h2_impl": _uvicorn_protocol,
+    "uvicorn.protocols.http.zttp_impl": _uvicorn_protocol,
     "uvicorn.server": lifespans.hook_uvicorn,
     "hypercorn.app_wrappers": _hypercorn,
     "granian.asgi": _granian,

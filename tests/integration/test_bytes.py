@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -28,8 +29,10 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
+from uvicorn.protocols.http import h11_impl, httptools_impl
 
 from loopwatch import LoopwatchMiddleware
+from loopwatch._core import Serving
 from loopwatch.asgi import App
 from tests.integration.serving import Address, serving
 
@@ -125,14 +128,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def servers(folder: Path) -> Iterator[list[Address]]:
-    """The app bare, under the middleware, and under it twice."""
+    """The app bare, under the middleware, under it twice, and driven by a request itself, as `loopwatch run` has it."""
     apps: list[App] = [
         make_app(folder),
         LoopwatchMiddleware(make_app(folder)),
         LoopwatchMiddleware(make_app(folder, inner=True)),
+        LoopwatchMiddleware(LoopwatchMiddleware(make_app(folder, inner=True)), headers=False).tracking,
     ]
-    with serving(apps[0]) as bare, serving(apps[1]) as wrapped, serving(apps[2]) as twice:
-        yield [bare, wrapped, twice]
+    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
+        for cycle in (h11_impl.RequestResponseCycle, httptools_impl.RequestResponseCycle):
+            patch.setattr(cycle, "run_asgi", Serving(cycle.run_asgi))
+        yield [stack.enter_context(serving(app, interface="asgi3", proxy_headers=False)) for app in apps]
 
 
 REQUESTS: dict[str, tuple[str, list[str], str, bytes]] = {

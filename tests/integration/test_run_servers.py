@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from typing import Any
 
 import pytest
 
@@ -30,6 +32,26 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
 """
 
+WHO = """
+import asyncio, json, os
+from loopwatch import LoopwatchMiddleware, _core
+
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        if scope["path"] == "/wait":
+            await asyncio.sleep(60)
+        await (within(dict(scope), receive, send) if scope["path"] == "/who" else answer(send, os.getpid()))
+
+@LoopwatchMiddleware
+async def within(scope, receive, send):
+    driven = type(asyncio.current_task().get_coro()).__name__
+    await answer(send, [driven, _core.whose(), _core.Request().number])
+
+async def answer(send, value):
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": json.dumps(value).encode()})
+"""
+
 
 class Server:
     """A server that `loopwatch run` has started on a port of its own."""
@@ -47,11 +69,15 @@ class Server:
     def get(self) -> int:
         """The pid that answers, 0 if none does."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=PATIENCE) as answer:
-                return int(answer.read())
+            return int(self.ask("/")[0])
         except OSError:
             assert self.process.poll() is None, self.log.read_text()
             return 0
+
+    def ask(self, path: str) -> tuple[Any, dict[str, str]]:
+        """What it answers, and with which headers."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=PATIENCE) as answer:
+            return json.load(answer), dict(answer.headers)
 
     def stop(self, number: int) -> str:
         """Send a signal, wait for the end; what it has printed."""
@@ -117,3 +143,37 @@ def test_reload(project_with_app: Project) -> None:
     shown = server.stop(signal.SIGINT)
     assert at_block(project_with_app).keys() >= {first, second}
     assert "app.py:4 block" in shown
+
+
+class TestTaskIsTheRequest:
+    """Nothing stands around the app, and each request is one."""
+
+    @pytest.fixture
+    def project(self, project: Project) -> Project:
+        project.write("app.py", WHO)
+        return project
+
+    @pytest.mark.parametrize("http", ["h11", "httptools"])
+    def test_once(self, project: Project, http: str) -> None:
+        server = Server(project, "--http", http)
+        [driven, number, fresh], headers = server.ask("/who")
+        assert driven == "Request"
+        assert fresh == number + 1
+        assert float(headers["x-blocking-time-ms"]) >= 0
+        assert server.ask("/who")[0] == ["Request", number + 2, number + 3]
+        server.stop(signal.SIGINT)
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="new in 3.14")
+    def test_looked_at_from_outside(self, project: Project) -> None:
+        """`python -m asyncio ps` takes what a task drives for a coroutine."""
+        server = Server(project, "--timeout-graceful-shutdown", "1")
+        command = [sys.executable, "-m", "asyncio", "ps", str(server.get())]
+
+        def tasks() -> int:
+            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.count("Task-")
+
+        idle = tasks()
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as waiting:
+            waiting.sendall(b"GET /wait HTTP/1.1\r\nhost: test\r\n\r\n")
+            project.wait_for(lambda: tasks() > idle)
+        server.stop(signal.SIGINT)
