@@ -10,9 +10,11 @@
 #include "../os/thread.h"
 #include "context_watch.h"
 #include "steps.h"
+#include "words.h"
 
 enum { SPARE_MOST = 32 };
 
+static PyObject *scope_word;
 static lw_requests *table;  /* lives as long as the process */
 static uint64_t stepped_ns; /* when some step last ended */
 static bool inherited;      /* from the process that forked this one */
@@ -99,7 +101,7 @@ LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
     request->function = request->inner = NULL;
     for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
         request->arguments[i] = NULL;
-    request->entered = request->driven = request->tells = false;
+    request->entered = request->driven = request->tells = request->told = false;
     request->timed = true;
     request->clock.number = lw_request_begin(requests, &request->clock.slot);
     request->slot = lw_request_slot(requests, request->clock.number, request->clock.slot);
@@ -131,9 +133,9 @@ static PyObject *subject_of(const lw_request *request)
     return request->subject == NULL ? Py_None : request->subject;
 }
 
-PyObject *lw_request_scope(const lw_request *request)
+LW_HOT PyObject *lw_request_scope(const lw_request *request)
 {
-    return PyObject_GetAttrString(subject_of(request), "scope");
+    return PyObject_GetAttr(subject_of(request), scope_word);
 }
 
 /* Other people's code may be at fault: then it has none. Leaves the exception that is under way. */
@@ -197,7 +199,7 @@ LW_HOT static lw_request *served_by(PyObject *context)
     return badge == NULL ? NULL : (lw_request *)Py_XNewRef((PyObject *)badge->wearer);
 }
 
-lw_request *lw_request_here(void)
+LW_HOT lw_request *lw_request_here(void)
 {
     const lw_badge *badge = lw_badge_worn(PyThreadState_Get()->context);
     return badge == NULL ? NULL : badge->wearer;
@@ -457,7 +459,7 @@ PyTypeObject lw_request_type = {
 
 int lw_request_prepare(void)
 {
-    if (lw_badge_prepare() < 0 || PyType_Ready(&lw_request_type) < 0)
+    if (!lw_word(&scope_word, "scope") || lw_badge_prepare() < 0 || PyType_Ready(&lw_request_type) < 0)
         return -1;
     lw_thread_at_fork(inherit);
     return 0;

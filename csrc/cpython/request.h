@@ -31,6 +31,7 @@ typedef struct lw_request {
     bool driven;   /* it is all of a server's task, and its subject has the scope */
     bool timed;    /* its steps are its time; else the context watcher tells */
     bool tells;    /* its response is to say its times */
+    bool told;     /* somebody is told of its response */
 } lw_request;
 
 extern PyTypeObject lw_request_type;

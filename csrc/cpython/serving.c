@@ -12,12 +12,12 @@ typedef struct serving {
     PyObject *attributes; /* owned: its __dict__, NULL: there is none yet */
 } serving;
 
-/* The request itself where the app is one that only has its requests known; whatever else there is goes as it went. */
+/* The request itself where the app is one that has its requests known; whatever else there is goes as it went. */
 LW_HOT static PyObject *call(PyObject *object, PyObject *const *arguments, size_t flags, PyObject *names)
 {
     PyObject *original = ((serving *)object)->original, *name_of, *app = NULL;
     if (PyVectorcall_NARGS(flags) == 2 && names == NULL)
-        app = lw_tracking_around(arguments[1], &name_of);
+        app = lw_tracking_within_request(arguments[1], &name_of);
     if (app == NULL)
         return PyObject_Vectorcall(original, arguments, flags, names);
     PyObject *passed[] = {arguments[0], app};
@@ -84,11 +84,9 @@ static PyGetSetDef attributes[] = {
 };
 
 PyDoc_STRVAR(doc, "Serving(original)\n\n"
-                  "A method `run(cycle, app)` in the place of the original, a coroutine function whose "
-                  "coroutine is all of a\n"
-                  "task. Where `app` is a `Tracking` that has nothing to say in responses, what it gives is "
-                  "a request, and the\n"
-                  "original gets the app within. `cycle` has the scope of the request as `scope`.");
+                  "A method `run(cycle, app)` in the place of the original, a coroutine function whose\n"
+                  "coroutine is all of a task. Where `app` is a `Tracking` it gives a request, which drives\n"
+                  "that coroutine. `cycle` has the scope of the request as `scope`.");
 
 PyTypeObject lw_serving_type = {
     PyVarObject_HEAD_INIT(NULL, 0).tp_name = "loopwatch._core.Serving",

@@ -27,14 +27,13 @@ void lw_tracking_tell(PyObject *function)
     Py_XSETREF(told_of_responses, function == Py_None ? NULL : Py_NewRef(function));
 }
 
-LW_HOT PyObject *lw_tracking_around(PyObject *object, PyObject **name_of)
+LW_HOT PyObject *lw_tracking_within_request(PyObject *object, PyObject **name_of)
 {
     const tracking *self = (tracking *)object;
-    if (!Py_IS_TYPE(object, &lw_tracking_type) || self->times.names != NULL || self->excluded != NULL ||
-        told_of_responses != NULL)
+    if (!Py_IS_TYPE(object, &lw_tracking_type) || self->excluded != NULL)
         return NULL;
     *name_of = self->name_of;
-    return self->app;
+    return self->times.names == NULL && told_of_responses == NULL ? self->app : object;
 }
 
 /* What a scope has under a key: a new reference. NULL without an exception when there is nothing. */
@@ -75,14 +74,26 @@ LW_HOT static lw_times *times_for(tracking *self, lw_request *request, bool http
     return &self->times;
 }
 
+/* Who is to be told of its response: nobody where a middleware further out tells already. Borrowed. */
+LW_HOT static PyObject *told_for(lw_request *request)
+{
+    if (told_of_responses == NULL || request->told)
+        return NULL;
+    request->told = true;
+    return told_of_responses;
+}
+
 /* The request that this context works for, if a server drives it and it is the one of this scope, or of the scope that
    this one was copied from: both have the same headers then. A new reference; NULL without an exception: it is not. */
-static PyObject *of_server(PyObject *scope)
+LW_HOT static PyObject *of_server(PyObject *scope)
 {
     lw_request *request = lw_request_here();
     PyObject *own = request == NULL || !request->driven ? NULL : lw_request_scope(request);
-    PyObject *headers = own == NULL ? NULL : look_up(scope, words.headers);
-    PyObject *its = headers == NULL ? NULL : look_up(own, words.headers);
+    PyObject *headers = NULL, *its = NULL;
+    if (own != NULL && own != scope) {
+        headers = look_up(scope, words.headers);
+        its = look_up(own, words.headers);
+    }
     bool same = own == scope || (headers != NULL && headers == its);
     Py_XDECREF(headers);
     Py_XDECREF(its);
@@ -97,7 +108,7 @@ LW_HOT static PyObject *serve(tracking *self, PyObject *const *arguments, bool h
     lw_request *request = lw_request_new(arguments[0], self->name_of);
     if (request == NULL)
         return NULL;
-    PyObject *send = NULL, *told = told_of_responses;
+    PyObject *send = NULL, *told = told_for(request);
     lw_times *times = times_for(self, request, http);
     if (PyObject_SetItem(arguments[0], words.request, (PyObject *)request) < 0)
         goto failed;
@@ -117,13 +128,14 @@ failed:
 }
 
 /* A scope that has its request already. */
-static PyObject *pass_on(tracking *self, PyObject *const *arguments, PyObject *known, bool http)
+LW_HOT static PyObject *pass_on(tracking *self, PyObject *const *arguments, PyObject *known, bool http)
 {
     lw_request *request = Py_IS_TYPE(known, &lw_request_type) ? (lw_request *)known : NULL;
     lw_times *times = request == NULL ? NULL : times_for(self, request, http);
-    if (times == NULL)
+    PyObject *told = request == NULL ? NULL : told_for(request);
+    if (times == NULL && told == NULL)
         return PyObject_Vectorcall(self->app, arguments, 3, NULL);
-    PyObject *send = lw_telling_new(arguments[2], request, NULL, (PyObject *)self, times);
+    PyObject *send = lw_telling_new(arguments[2], request, told, (PyObject *)self, times);
     if (send == NULL)
         return NULL;
     PyObject *passed[] = {arguments[0], arguments[1], send};

@@ -168,6 +168,29 @@ class TestOneRequest:
         assert len(found[1].headers) == 4
 
 
+class TestResponses:
+    """What they are to say, once."""
+
+    @pytest.mark.parametrize("app", [plain, LoopwatchMiddleware(plain), LoopwatchMiddleware(plain, headers=False)])
+    async def test_headers(self, app: App) -> None:
+        before = Request().number
+        found = await asyncio.create_task(Watched(http()).run(LoopwatchMiddleware(app).tracking))
+        assert len(found.headers) == 4
+        assert Request().number == before + 2
+
+    @pytest.mark.parametrize("headers", [False, True])
+    @pytest.mark.parametrize("app", [plain, LoopwatchMiddleware(plain), LoopwatchMiddleware(plain, headers=False)])
+    async def test_told(self, app: App, headers: bool) -> None:
+        told: list[int] = []
+        _core.tell_responses(lambda request: told.append(request.number))
+        try:
+            for _ in range(2):
+                await asyncio.create_task(Watched(http()).run(LoopwatchMiddleware(app, headers=headers).tracking))
+        finally:
+            _core.tell_responses(None)
+        assert told == [told[0], told[0] + 1]
+
+
 class TestLeftAlone:
     """What is not just to be known goes as it went."""
 
@@ -176,7 +199,6 @@ class TestLeftAlone:
         [
             plain,
             LoopwatchMiddleware(plain),
-            LoopwatchMiddleware(plain).tracking,
             LoopwatchMiddleware(plain, headers=False, exclude=["/health"]).tracking,
         ],
     )
@@ -184,15 +206,6 @@ class TestLeftAlone:
         coroutine: Any = Watched(http()).run(app)
         assert inspect.iscoroutine(coroutine)
         assert (await coroutine).sent[1] == END
-
-    async def test_where_somebody_is_told(self) -> None:
-        _core.tell_responses(lambda request: None)
-        try:
-            coroutine: Any = Watched(http()).run(around(plain))
-        finally:
-            _core.tell_responses(None)
-        assert inspect.iscoroutine(coroutine)
-        await coroutine
 
     async def test_called_otherwise(self) -> None:
         coroutine: Any = Watched(http()).run(app=around(plain))
