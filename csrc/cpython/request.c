@@ -432,6 +432,7 @@ static PyGetSetDef attributes[] = {
     {"cr_frame", inner_attribute, NULL, NULL, "cr_frame"},
     {"cr_running", inner_attribute, NULL, NULL, "cr_running"},
     {"cr_suspended", inner_attribute, NULL, NULL, "cr_suspended"},
+    {"cr_state", inner_attribute, NULL, NULL, "cr_state"}, /* 3.15 */
     {"cr_code", inner_attribute, NULL, NULL, "cr_code"},
     {"cr_origin", inner_attribute, NULL, NULL, "cr_origin"},
     {"__name__", inner_attribute, NULL, NULL, "__name__"},
