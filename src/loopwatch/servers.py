@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -55,7 +56,9 @@ def _uvicorn(module: ModuleType) -> None:
 
 def _uvicorn_protocol(module: ModuleType) -> None:
     """Its task is all of a request's: where that is driven, nothing need stand around the app."""
-    replaced(module.RequestResponseCycle, "run_asgi", lambda run: functools.update_wrapper(_core.Serving(run), run))
+    cycle = module.RequestResponseCycle
+    if inspect.iscoroutinefunction(cycle.run_asgi):
+        replaced(cycle, "run_asgi", lambda run: functools.update_wrapper(_core.Serving(run), run))
 
 
 def _hypercorn(module: ModuleType) -> None:
