@@ -201,8 +201,7 @@ LW_HOT static lw_request *served_by(PyObject *context)
 
 LW_HOT lw_request *lw_request_here(void)
 {
-    const lw_badge *badge = lw_badge_worn(PyThreadState_Get()->context);
-    return badge == NULL ? NULL : badge->wearer;
+    return served_by(PyThreadState_Get()->context);
 }
 
 /* Only what runs on a watched loop is timed: a thread that inherits the context does not hold it. */
@@ -347,11 +346,11 @@ LW_HOT void lw_request_forget_call(lw_request *request)
 LW_HOT static int clear_request(PyObject *self)
 {
     lw_request *request = (lw_request *)self;
+    give_badge_back(request); /* first: what ends with the rest must not find this one any more */
     Py_CLEAR(request->subject);
     Py_CLEAR(request->name_of);
     lw_request_forget_call(request);
     Py_CLEAR(request->inner);
-    give_badge_back(request);
     return 0;
 }
 

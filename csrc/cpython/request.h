@@ -57,7 +57,7 @@ void lw_request_drive(lw_request *request, PyObject *coroutine);
 /* The scope of one that is driven. New reference, NULL with an exception. */
 PyObject *lw_request_scope(const lw_request *request);
 
-/* The one that this thread's context works for. Borrowed; NULL: none that is still under way. */
+/* The one that this thread's context works for. New reference; NULL: none that is still under way. */
 lw_request *lw_request_here(void);
 
 /* It has nothing to call (any more). */

@@ -88,18 +88,19 @@ LW_HOT static PyObject *told_for(lw_request *request)
 LW_HOT static PyObject *of_server(PyObject *scope)
 {
     lw_request *request = lw_request_here();
-    PyObject *own = request == NULL || !request->driven ? NULL : lw_request_scope(request);
+    PyObject *own = request != NULL && request->driven ? lw_request_scope(request) : NULL;
     PyObject *headers = NULL, *its = NULL;
     if (own != NULL && own != scope) {
         headers = look_up(scope, words.headers);
         its = look_up(own, words.headers);
     }
-    bool same = own == scope || (headers != NULL && headers == its);
+    if (own != scope && (headers == NULL || headers != its))
+        Py_CLEAR(request);
     Py_XDECREF(headers);
     Py_XDECREF(its);
     Py_XDECREF(own);
     PyErr_Clear();
-    return same ? Py_NewRef((PyObject *)request) : NULL;
+    return (PyObject *)request;
 }
 
 /* The request of a scope that has none yet. */

@@ -281,6 +281,25 @@ async def test_not_awaited_to_its_end(end: str) -> None:
     assert gone() is None
 
 
+async def test_dropped_in_its_own_context() -> None:
+    """What then runs in it must not find the request that goes."""
+    seen: list[Any] = []
+
+    async def app(*_: Any) -> None:
+        try:
+            await asyncio.sleep(60)
+        finally:
+            seen.append(around(plain)(http(), None, None))  # type: ignore[arg-type]
+
+    held: list[Any] = [Watched(http()).let_out(around(app))]
+    context = contextvars.copy_context()
+    context.run(held[0].send, None)
+    context.run(held.clear)
+    [request] = seen
+    assert isinstance(request, Request)
+    request.close()  # type: ignore[attr-defined]
+
+
 async def test_never_started() -> None:
     with pytest.warns(RuntimeWarning, match=r"coroutine 'Cycle\.let_out' was never awaited"):
         Watched(http()).let_out(around(plain))
