@@ -288,8 +288,10 @@ LW_HOT void lw_badge_give_back(lw_badge *badge)
         drop(badge);
         return;
     }
-    Py_CLEAR(badge->before);
+    PyObject *before = badge->before;
+    badge->before = NULL;
     keep(badge);
+    Py_DECREF(before); /* which may have been the last that the usual table had */
 }
 
 /* ---- the type ---- */

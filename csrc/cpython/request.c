@@ -80,7 +80,8 @@ LW_HOT static lw_request *allocate(void)
 
 LW_HOT static void deallocate(lw_request *request)
 {
-    if (spare.count == SPARE_MOST)
+    if (spare.count == SPARE_MOST ||
+        request->collected) /* which the collector notes in its own head of it, too */
         PyObject_GC_Del(request);
     else
         spare.kept[spare.count++] = request;
@@ -101,7 +102,7 @@ LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
     request->function = request->inner = NULL;
     for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
         request->arguments[i] = NULL;
-    request->entered = request->driven = request->tells = request->told = false;
+    request->entered = request->driven = request->tells = request->told = request->collected = false;
     request->timed = true;
     request->clock.number = lw_request_begin(requests, &request->clock.slot);
     request->slot = lw_request_slot(requests, request->clock.number, request->clock.slot);
@@ -354,13 +355,29 @@ LW_HOT static int clear_request(PyObject *self)
     return 0;
 }
 
+/* If it has not come to its end, nobody has asked what it was called. */
+LW_HOT static void drop(lw_request *request)
+{
+    give_badge_back(request);
+    if (request->name_of != NULL && asks_name(request, slot_of(request)))
+        find_name(request, true);
+}
+
+/* In a cycle: the last moment in which it still has all that it had. */
+static void finalize(PyObject *self)
+{
+    ((lw_request *)self)->collected = true;
+    drop((lw_request *)self);
+}
+
 LW_HOT static void dealloc(PyObject *self)
 {
-    const lw_request *request = (lw_request *)self;
+    lw_request *request = (lw_request *)self;
     PyObject_GC_UnTrack(self);
+    drop(request);
     lw_request_end(request->table, request->clock.number, request->clock.slot);
     clear_request(self);
-    deallocate((lw_request *)self);
+    deallocate(request);
 }
 
 static int traverse(PyObject *self, visitproc visit, void *arg)
@@ -413,6 +430,14 @@ static PyObject *inner_attribute(PyObject *self, void *name)
     return request->inner == NULL ? Py_NewRef(Py_None) : PyObject_GetAttrString(request->inner, name);
 }
 
+/* Of one that is driven what it drives: so do those see a coroutine who ask for its class. */
+static PyObject *class_of(PyObject *self, void *Py_UNUSED(unused))
+{
+    const lw_request *request = (lw_request *)self;
+    bool is_task = request->driven && request->inner != NULL;
+    return Py_NewRef((PyObject *)Py_TYPE(is_task ? request->inner : self));
+}
+
 static PyMethodDef methods[] = {
     {"blocking_ns", blocking_ns, METH_NOARGS,
      "How long its own code, child tasks included, has held the loop so far."},
@@ -427,6 +452,7 @@ static PyMethodDef methods[] = {
 /* Whoever looks at it in a traceback or a call graph sees the inner coroutine. */
 static PyGetSetDef attributes[] = {
     {"number", number, NULL, "Unique in this process, from 1.", NULL},
+    {"__class__", class_of, NULL, NULL, NULL},
     {"cr_await", inner_attribute, NULL, NULL, "cr_await"},
     {"cr_frame", inner_attribute, NULL, NULL, "cr_frame"},
     {"cr_running", inner_attribute, NULL, NULL, "cr_running"},
@@ -455,6 +481,7 @@ PyTypeObject lw_request_type = {
     .tp_traverse = traverse,
     .tp_clear = clear_request,
     .tp_dealloc = dealloc,
+    .tp_finalize = finalize,
 };
 
 int lw_request_prepare(void)

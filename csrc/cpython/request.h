@@ -26,12 +26,13 @@ typedef struct lw_request {
     lw_request_clock clock; /* while it has a badge, that one's goes on */
     lw_badge *badge;        /* owned: between its first step and its end */
     lw_requests *table;
-    lw_slot *slot; /* borrowed from the table, which may give it to another meanwhile; NULL: it has none */
-    bool entered;  /* the first step has begun */
-    bool driven;   /* it is all of a server's task, and its subject has the scope */
-    bool timed;    /* its steps are its time; else the context watcher tells */
-    bool tells;    /* its response is to say its times */
-    bool told;     /* somebody is told of its response */
+    lw_slot *slot;  /* borrowed from the table, which may give it to another meanwhile; NULL: it has none */
+    bool entered;   /* the first step has begun */
+    bool driven;    /* it is all of a server's task, and its subject has the scope */
+    bool timed;     /* its steps are its time; else the context watcher tells */
+    bool tells;     /* its response is to say its times */
+    bool told;      /* somebody is told of its response */
+    bool collected; /* it was in a cycle */
 } lw_request;
 
 extern PyTypeObject lw_request_type;

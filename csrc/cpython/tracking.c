@@ -17,7 +17,7 @@ typedef struct tracking {
 static PyObject *told_of_responses; /* owned, NULL: nobody */
 
 static struct {
-    PyObject *type, *path, *headers, *http, *websocket, *request;
+    PyObject *type, *path, *headers, *asgi, *http, *websocket, *request;
 } words;
 
 void lw_tracking_tell(PyObject *function)
@@ -83,21 +83,24 @@ LW_HOT static PyObject *told_for(lw_request *request)
     return told_of_responses;
 }
 
+/* Whether two scopes have the very same object under a key. False, maybe with an exception, where one has none. */
+static bool share(PyObject *scope, PyObject *other, PyObject *key)
+{
+    PyObject *value = look_up(scope, key), *its = value == NULL ? NULL : look_up(other, key);
+    bool same = value != NULL && value == its;
+    Py_XDECREF(value);
+    Py_XDECREF(its);
+    return same;
+}
+
 /* The request that this context works for, if a server drives it and it is the one of this scope, or of the scope that
-   this one was copied from: both have the same headers then. A new reference; NULL without an exception: it is not. */
+   this one was copied from, maybe with other headers. A new reference; NULL without an exception: it is not. */
 LW_HOT static PyObject *of_server(PyObject *scope)
 {
     lw_request *request = lw_request_here();
     PyObject *own = request != NULL && request->driven ? lw_request_scope(request) : NULL;
-    PyObject *headers = NULL, *its = NULL;
-    if (own != NULL && own != scope) {
-        headers = look_up(scope, words.headers);
-        its = look_up(own, words.headers);
-    }
-    if (own != scope && (headers == NULL || headers != its))
+    if (own == NULL || (own != scope && !share(scope, own, words.headers) && !share(scope, own, words.asgi)))
         Py_CLEAR(request);
-    Py_XDECREF(headers);
-    Py_XDECREF(its);
     Py_XDECREF(own);
     PyErr_Clear();
     return (PyObject *)request;
@@ -281,7 +284,8 @@ PyTypeObject lw_tracking_type = {
 int lw_tracking_prepare(void)
 {
     bool known = lw_word(&words.type, "type") && lw_word(&words.path, "path") &&
-                 lw_word(&words.headers, "headers") && lw_word(&words.http, "http") &&
-                 lw_word(&words.websocket, "websocket") && lw_word(&words.request, LW_REQUEST_KEY);
+                 lw_word(&words.headers, "headers") && lw_word(&words.asgi, "asgi") &&
+                 lw_word(&words.http, "http") && lw_word(&words.websocket, "websocket") &&
+                 lw_word(&words.request, LW_REQUEST_KEY);
     return known && PyType_Ready(&lw_tracking_type) == 0 && lw_telling_prepare() == 0 ? 0 : -1;
 }

@@ -57,8 +57,15 @@ def _uvicorn(module: ModuleType) -> None:
 def _uvicorn_protocol(module: ModuleType) -> None:
     """Its task is all of a request's: where that is driven, nothing need stand around the app."""
     cycle = module.RequestResponseCycle
-    if inspect.iscoroutinefunction(cycle.run_asgi):
-        replaced(cycle, "run_asgi", lambda run: functools.update_wrapper(_core.Serving(run), run))
+    if inspect.iscoroutinefunction(vars(cycle).get("run_asgi")):
+        replaced(cycle, "run_asgi", _serving)
+
+
+def _serving(run: Callable[..., Any]) -> Callable[..., Any]:
+    serving = functools.update_wrapper(_core.Serving(run), run)
+    if sys.version_info >= (3, 12):
+        inspect.markcoroutinefunction(serving)
+    return serving
 
 
 def _hypercorn(module: ModuleType) -> None:

@@ -9,9 +9,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import pytest
 import uvicorn
+from uvicorn.protocols.http import h11_impl, httptools_impl
 
-from loopwatch.asgi import App
+from loopwatch._core import Serving
+from loopwatch.asgi import App, LoopwatchMiddleware
 
 PATIENCE = 30.0  # seconds
 
@@ -65,3 +68,14 @@ def serving(app: App, **options: object) -> Iterator[Address]:
             server.should_exit = True
             thread.join(PATIENCE)
             assert not thread.is_alive(), "the server did not end"
+
+
+@contextlib.contextmanager
+def driven(app: App, **options: object) -> Iterator[Address]:
+    """Serve an app as `loopwatch run` has it served: what a task drives is the request."""
+    around = LoopwatchMiddleware(app, headers=False).tracking
+    with pytest.MonkeyPatch.context() as patch:
+        for cycle in (h11_impl.RequestResponseCycle, httptools_impl.RequestResponseCycle):
+            patch.setattr(cycle, "run_asgi", Serving(cycle.run_asgi))
+        with serving(around, interface="asgi3", proxy_headers=False, **options) as address:
+            yield address

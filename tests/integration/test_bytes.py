@@ -29,12 +29,10 @@ from starlette.responses import (
 )
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.websockets import WebSocket
-from uvicorn.protocols.http import h11_impl, httptools_impl
 
 from loopwatch import LoopwatchMiddleware
-from loopwatch._core import Serving
 from loopwatch.asgi import App
-from tests.integration.serving import Address, serving
+from tests.integration.serving import Address, driven, serving
 
 OURS = re.compile(rb"\r\nx-blocking-time-ms: [^\r]*\r\nx-loop-delay-ms: [^\r]*\r\nserver-timing: [^\r]*")
 
@@ -133,12 +131,10 @@ def servers(folder: Path) -> Iterator[list[Address]]:
         make_app(folder),
         LoopwatchMiddleware(make_app(folder)),
         LoopwatchMiddleware(make_app(folder, inner=True)),
-        LoopwatchMiddleware(LoopwatchMiddleware(make_app(folder, inner=True)), headers=False).tracking,
     ]
-    with pytest.MonkeyPatch.context() as patch, contextlib.ExitStack() as stack:
-        for cycle in (h11_impl.RequestResponseCycle, httptools_impl.RequestResponseCycle):
-            patch.setattr(cycle, "run_asgi", Serving(cycle.run_asgi))
-        yield [stack.enter_context(serving(app, interface="asgi3", proxy_headers=False)) for app in apps]
+    with contextlib.ExitStack() as stack:
+        found = [stack.enter_context(serving(app)) for app in apps]
+        yield [*found, stack.enter_context(driven(LoopwatchMiddleware(make_app(folder, inner=True))))]
 
 
 REQUESTS: dict[str, tuple[str, list[str], str, bytes]] = {

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from starlette.middleware.base import RequestResponseEndpoint
 import loopwatch
 from loopwatch import LoopwatchMiddleware, Stall
 from loopwatch.analysis.run import load
-from loopwatch.asgi import Receive, Scope, Send
+from loopwatch.asgi import App, Receive, Scope, Send
 from loopwatch.recording import find_recordings
 from tests.integration.behaviours import END, START
 from tests.integration.exchange import Exchange, exchange, http
-from tests.integration.serving import Address, serving
+from tests.integration.serving import Address, driven, serving
 from tests.integration.watched_program import LOOPS, run_program
 
 THRESHOLD = 0.020
@@ -328,14 +329,20 @@ PLACES = {
 }
 
 
+def wrapped(app: App, **options: object) -> AbstractContextManager[Address]:
+    return serving(LoopwatchMiddleware(app), **options)
+
+
 class TestCulprit:
-    @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+    @pytest.mark.parametrize(
+        ("serve", "loop"), [(wrapped, "asyncio"), (driven, "asyncio"), (driven, "uvloop")], ids=["", "driven", "uvloop"]
+    )
     @pytest.mark.parametrize("path", PLACES)
-    def test_place(self, path: str, loop: str) -> None:
+    def test_place(self, path: str, serve: Callable[..., AbstractContextManager[Address]], loop: str) -> None:
         if loop == "uvloop":
             pytest.importorskip("uvloop")
         background_done.clear()
-        with loopwatch.watching(THRESHOLD) as watch, serving(LoopwatchMiddleware(app), loop=loop) as server:
+        with loopwatch.watching(THRESHOLD) as watch, serve(app, loop=loop) as server:
             if path.startswith("/feed"):
                 talk(server, path)
             else:

@@ -6,8 +6,10 @@ import asyncio
 import contextvars
 import gc
 import inspect
+import types
 import weakref
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +19,7 @@ from loopwatch._core import Request, Serving
 from loopwatch.asgi import App, Message, Receive, Scope, Send
 from tests.integration.behaviours import BEHAVIOURS, END, plain
 from tests.integration.exchange import described, exchange, http
+from tests.integration.watched_program import run_program
 
 
 def around(app: App) -> App:
@@ -119,12 +122,21 @@ async def test_is_taken_for_a_coroutine() -> None:
     await asyncio.wait([task])
     assert inspect.getcoroutinestate(coroutine) == inspect.CORO_CLOSED
     assert asyncio.iscoroutine(coroutine)
+    assert inspect.iscoroutine(coroutine)
 
 
 class TestOneRequest:
     """However many of the middlewares there are."""
 
-    @pytest.mark.parametrize("dispatch", [lambda scope: scope, dict, lambda scope: {**scope, "path": "/sub"}])
+    @pytest.mark.parametrize(
+        "dispatch",
+        [
+            lambda scope: scope,
+            dict,
+            lambda scope: {**scope, "path": "/sub"},
+            lambda scope: {**scope, "headers": [*scope["headers"], (b"x-request-id", b"1")]},
+        ],
+    )
     async def test_within(self, dispatch: Callable[[Scope], Scope]) -> None:
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             # As Starlette's BaseHTTPMiddleware does: a task of its own.
@@ -204,12 +216,12 @@ class TestLeftAlone:
     )
     async def test_other_apps(self, app: App) -> None:
         coroutine: Any = Watched(http()).run(app)
-        assert inspect.iscoroutine(coroutine)
+        assert type(coroutine) is types.CoroutineType
         assert (await coroutine).sent[1] == END
 
     async def test_called_otherwise(self) -> None:
         coroutine: Any = Watched(http()).run(app=around(plain))
-        assert inspect.iscoroutine(coroutine)
+        assert type(coroutine) is types.CoroutineType
         await coroutine
         with pytest.raises(TypeError, match="missing 1 required positional argument: 'app'"):
             Watched(http()).run()
@@ -279,6 +291,39 @@ async def test_not_awaited_to_its_end(end: str) -> None:
     gc.collect()
     assert seen == ["finally"]
     assert gone() is None
+
+
+def test_stall_of_one_that_was_dropped(tmp_path: Path) -> None:
+    """Its endpoint is asked for when it goes."""
+    program = """
+        import gc
+        from loopwatch._core import Serving, Tracking
+
+        async def app(*_):
+            block()
+            await asyncio.get_running_loop().create_future()  # which nobody else has
+
+        class Cycle:
+            scope = {"type": "http"}
+
+            @Serving
+            async def run(self, app):
+                await app(self.scope, None, None)
+
+        def name_of(scope, over):
+            return "GET /" if over else None
+
+        async def main():
+            asyncio.create_task(Cycle().run(Tracking(app, app, name_of, None, None, None)))
+            await asyncio.sleep(0.01)
+            gc.collect()
+            await asyncio.sleep(0.01)
+
+        loopwatch.start(record="rec", threshold=0.02)
+        run(main())
+        """
+    _, [stalls] = run_program(tmp_path, program)
+    assert "GET /" in [stall.endpoint for stall in stalls]
 
 
 async def test_dropped_in_its_own_context() -> None:
