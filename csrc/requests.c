@@ -104,8 +104,7 @@ LW_HOT uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
 
 LW_HOT lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot)
 {
-    if (slot >= LW_REQUEST_SLOTS ||
-        atomic_load_explicit(&requests->slots[slot].number, memory_order_acquire) != number)
+    if (slot >= LW_REQUEST_SLOTS || !lw_slot_is_of(&requests->slots[slot], number))
         return NULL;
     return &requests->slots[slot];
 }

@@ -59,6 +59,12 @@ const char *lw_endpoint_name(const lw_requests *requests, uint32_t endpoint);
 /* The slot of a request if it still has it, else NULL. Any thread. */
 lw_slot *lw_request_slot(lw_requests *requests, uint64_t number, uint32_t slot);
 
+/* Whether a slot is that request's, or still is. Any thread. */
+static inline bool lw_slot_is_of(const lw_slot *slot, uint64_t number)
+{
+    return atomic_load_explicit(&slot->number, memory_order_acquire) == number;
+}
+
 /* What its endpoint is called is known now. On the thread that serves it. */
 void lw_slot_name(lw_slot *slot, uint32_t endpoint);
 /* Whether a stall refers to it and its name is not known yet: now is the time to find out. Likewise. */

@@ -234,15 +234,14 @@ LW_SELDOM static lw_badge *put_new_on(PyContext *context, struct lw_request *wea
     lw_badge *badge = new_badge();
     if (badge != NULL) {
         hand_to(badge, wearer, clock);
-        if (!set(badge, context)) {
-            drop(badge);
-            badge = NULL;
+        if (set(badge, context)) {
+            badge->context = current_context(); /* it is made where there was none */
+            return badge;
         }
+        drop(badge);
     }
     PyErr_Clear();
-    if (badge != NULL)
-        badge->context = current_context(); /* it is made where there was none */
-    return badge;
+    return NULL;
 }
 
 LW_HOT lw_badge *lw_badge_put_on(struct lw_request *wearer, const lw_request_clock *clock)

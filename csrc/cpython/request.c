@@ -48,9 +48,7 @@ lw_requests *lw_request_table(void)
 static inline lw_slot *slot_of(const lw_request *request)
 {
     lw_slot *slot = request->slot;
-    bool has_it =
-        slot != NULL && atomic_load_explicit(&slot->number, memory_order_acquire) == request->clock.number;
-    return has_it ? slot : NULL;
+    return slot != NULL && lw_slot_is_of(slot, request->clock.number) ? slot : NULL;
 }
 
 static inline lw_request_clock *clock_of(lw_request *request)
@@ -72,10 +70,14 @@ _Static_assert(offsetof(PyGenObject, gi_frame_state) >= offsetof(lw_request, fra
 /* One that is over is as good as a new one, and still in the cache. */
 LW_HOT static lw_request *allocate(void)
 {
-    if (spare.count == 0)
-        return PyObject_GC_New(lw_request, &lw_request_type);
-    lw_request *request = spare.kept[--spare.count];
-    return (lw_request *)PyObject_Init((PyObject *)request, &lw_request_type);
+    if (spare.count > 0) {
+        lw_request *request = spare.kept[--spare.count];
+        return (lw_request *)PyObject_Init((PyObject *)request, &lw_request_type);
+    }
+    lw_request *request = PyObject_GC_New(lw_request, &lw_request_type);
+    if (request != NULL)
+        memset(request->frame_state, FRAME_CLEARED, sizeof request->frame_state);
+    return request;
 }
 
 LW_HOT static void deallocate(lw_request *request)
@@ -93,7 +95,6 @@ LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
     lw_request *request = requests == NULL ? NULL : allocate();
     if (request == NULL)
         return NULL;
-    memset(request->frame_state, FRAME_CLEARED, sizeof request->frame_state);
     request->clock = (lw_request_clock){0};
     request->table = requests;
     request->subject = Py_XNewRef(subject);
@@ -129,14 +130,11 @@ static void take_name(lw_request *request, PyObject *name)
         lw_slot_name(slot, endpoint);
 }
 
-static PyObject *subject_of(const lw_request *request)
+LW_HOT PyObject *lw_request_subject(const lw_request *request)
 {
-    return request->subject == NULL ? Py_None : request->subject;
-}
-
-LW_HOT PyObject *lw_request_scope(const lw_request *request)
-{
-    return PyObject_GetAttr(subject_of(request), scope_word);
+    if (request->driven && request->subject != NULL)
+        return PyObject_GetAttr(request->subject, scope_word);
+    return Py_NewRef(request->subject == NULL ? Py_None : request->subject);
 }
 
 /* Other people's code may be at fault: then it has none. Leaves the exception that is under way. */
@@ -146,7 +144,7 @@ LW_SELDOM static void find_name(lw_request *request, bool over)
     if (request->name_of == NULL)
         return;
     PyErr_Fetch(&kind, &value, &traceback);
-    PyObject *subject = request->driven ? lw_request_scope(request) : Py_NewRef(subject_of(request));
+    PyObject *subject = lw_request_subject(request);
     PyObject *name = subject == NULL ? NULL
                                      : PyObject_CallFunctionObjArgs(request->name_of, subject,
                                                                     over ? Py_True : Py_False, NULL);

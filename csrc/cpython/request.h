@@ -55,8 +55,8 @@ int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *a
 /* Have it drive a coroutine that is all of a task; `subject` has the request's scope as `scope`. Takes the reference. */
 void lw_request_drive(lw_request *request, PyObject *coroutine);
 
-/* The scope of one that is driven. New reference, NULL with an exception. */
-PyObject *lw_request_scope(const lw_request *request);
+/* What names it: of one that is driven its scope; None when it is over. New reference, NULL with an exception. */
+PyObject *lw_request_subject(const lw_request *request);
 
 /* The one that this thread's context works for. New reference; NULL: none that is still under way. */
 lw_request *lw_request_here(void);

@@ -83,13 +83,14 @@ LW_HOT static PyObject *told_for(lw_request *request)
     return told_of_responses;
 }
 
-/* Whether two scopes have the very same object under a key. False, maybe with an exception, where one has none. */
+/* Whether two scopes have the very same object under a key. Leaves no exception. */
 static bool share(PyObject *scope, PyObject *other, PyObject *key)
 {
     PyObject *value = look_up(scope, key), *its = value == NULL ? NULL : look_up(other, key);
     bool same = value != NULL && value == its;
     Py_XDECREF(value);
     Py_XDECREF(its);
+    PyErr_Clear();
     return same;
 }
 
@@ -98,12 +99,23 @@ static bool share(PyObject *scope, PyObject *other, PyObject *key)
 LW_HOT static PyObject *of_server(PyObject *scope)
 {
     lw_request *request = lw_request_here();
-    PyObject *own = request != NULL && request->driven ? lw_request_scope(request) : NULL;
+    PyObject *own = request != NULL && request->driven ? lw_request_subject(request) : NULL;
+    PyErr_Clear();
     if (own == NULL || (own != scope && !share(scope, own, words.headers) && !share(scope, own, words.asgi)))
         Py_CLEAR(request);
     Py_XDECREF(own);
-    PyErr_Clear();
     return (PyObject *)request;
+}
+
+/* The `send` that its app is to have: the server's, or around it one that tells of its response whoever is to know. New
+   reference, NULL with an exception. */
+LW_HOT static PyObject *send_for(tracking *self, lw_request *request, PyObject *send, bool http)
+{
+    lw_times *times = times_for(self, request, http);
+    PyObject *told = told_for(request);
+    if (times == NULL && told == NULL)
+        return Py_NewRef(send);
+    return lw_telling_new(send, request, told, (PyObject *)self, times);
 }
 
 /* The request of a scope that has none yet. */
@@ -112,34 +124,22 @@ LW_HOT static PyObject *serve(tracking *self, PyObject *const *arguments, bool h
     lw_request *request = lw_request_new(arguments[0], self->name_of);
     if (request == NULL)
         return NULL;
-    PyObject *send = NULL, *told = told_for(request);
-    lw_times *times = times_for(self, request, http);
-    if (PyObject_SetItem(arguments[0], words.request, (PyObject *)request) < 0)
-        goto failed;
-    if (times != NULL || told != NULL) {
-        send = lw_telling_new(arguments[2], request, told, (PyObject *)self, times);
-        if (send == NULL)
-            goto failed;
-    }
-    PyObject *passed[] = {arguments[0], arguments[1], send == NULL ? arguments[2] : send};
-    int served = lw_request_serve(request, self->app, passed, 3);
+    PyObject *send = send_for(self, request, arguments[2], http);
+    PyObject *passed[] = {arguments[0], arguments[1], send};
+    bool served = send != NULL && PyObject_SetItem(arguments[0], words.request, (PyObject *)request) == 0 &&
+                  lw_request_serve(request, self->app, passed, 3) == 0;
     Py_XDECREF(send);
-    if (served == 0)
-        return (PyObject *)request;
-failed:
-    Py_DECREF(request);
-    return NULL;
+    if (!served)
+        Py_CLEAR(request);
+    return (PyObject *)request;
 }
 
 /* A scope that has its request already. */
 LW_HOT static PyObject *pass_on(tracking *self, PyObject *const *arguments, PyObject *known, bool http)
 {
-    lw_request *request = Py_IS_TYPE(known, &lw_request_type) ? (lw_request *)known : NULL;
-    lw_times *times = request == NULL ? NULL : times_for(self, request, http);
-    PyObject *told = request == NULL ? NULL : told_for(request);
-    if (times == NULL && told == NULL)
+    if (!Py_IS_TYPE(known, &lw_request_type))
         return PyObject_Vectorcall(self->app, arguments, 3, NULL);
-    PyObject *send = lw_telling_new(arguments[2], request, told, (PyObject *)self, times);
+    PyObject *send = send_for(self, (lw_request *)known, arguments[2], http);
     if (send == NULL)
         return NULL;
     PyObject *passed[] = {arguments[0], arguments[1], send};
