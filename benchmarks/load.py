@@ -8,10 +8,11 @@ so few in a time that one more or less would show.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import select
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -91,14 +92,29 @@ class Client:
         return Slice(answers, took, (loop - loop_before) * per_request, (others - others_before) * per_request)
 
 
-def in_turns(servers: Sequence[Server], rounds: int) -> list[tuple[Slice, ...]]:
-    """Servers loaded in turns, every other round the other way round. Those that rest take no CPU."""
-    found = []
+def turns(servers: Sequence[Server]) -> Generator[tuple[Slice, ...]]:
+    """Servers loaded in turns without end, every other turn the other way round. Those that rest take no CPU."""
     with contextlib.ExitStack() as stack:
         clients = [Client(server, stack) for server in servers]
         moment = min(client.warm_up() for client in clients)
-        for number in range(rounds):
+        for number in itertools.count():
             order = range(len(clients)) if number % 2 else range(len(clients))[::-1]
             slices = {each: clients[each].drive(moment) for each in order}
-            found.append(tuple(slices[each] for each in range(len(clients))))
-    return found
+            yield tuple(slices[each] for each in range(len(clients)))
+
+
+def in_turns(servers: Sequence[Server], rounds: int) -> list[tuple[Slice, ...]]:
+    """So many turns."""
+    with contextlib.closing(turns(servers)) as found:
+        return list(itertools.islice(found, rounds))
+
+
+def in_turns_until(servers: Sequence[Server], end: float) -> list[tuple[Slice, ...]]:
+    """One turn, and more until a time of `time.monotonic`."""
+    taken = []
+    with contextlib.closing(turns(servers)) as found:
+        for turn in found:
+            taken.append(turn)
+            if time.monotonic() >= end:
+                break
+    return taken

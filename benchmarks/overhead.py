@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 from dataclasses import asdict
 
+from benchmarks.level import Level, halves
 from benchmarks.load import CONNECTIONS, Slice, in_turns
 from benchmarks.loops import LOOPS, SERVERS
 from benchmarks.outcome import Outcome, spread
@@ -34,37 +36,45 @@ def iteration(quick: bool) -> Outcome:
     return outcome
 
 
-def one_round(loop: str, http: str, pairs: int) -> list[tuple[Slice, ...]]:
-    """Two servers, the second one watched."""
-    with uvicorn(loop, watched=False, http=http) as bare, uvicorn(loop, watched=True, http=http) as watched:
-        return in_turns([bare, watched], pairs)
+def one_round(loop: str, http: str, copies: int, turns: int) -> list[tuple[Slice, ...]]:
+    """New servers, the second half of them watched."""
+    with contextlib.ExitStack() as stack:
+        kinds = [False] * copies + [True] * copies
+        return in_turns([stack.enter_context(uvicorn(loop, watched=kind, http=http)) for kind in kinds], turns)
 
 
 def requests(quick: bool) -> Outcome:
-    # New servers every round, since one process can be luckier with its memory than another.
-    rounds, pairs = (2, 40) if quick else (10, 100)
+    rounds, copies, turns = (2, 2, 20) if quick else (5, 4, 50)
     outcome = Outcome(
         "requests",
-        f"uvicorn + FastAPI, {CONNECTIONS} connections: median [quartiles] of {rounds * pairs} pairs of moments",
+        f"uvicorn + FastAPI, {CONNECTIONS} connections: {rounds * copies} servers without and as many with",
         ["loop", "parser", "req/s without", "with", "ratio", "CPU per request", "of it watchdog"],
     )
     for loop, http in SERVERS:
-        found = [pair for _ in range(rounds) for pair in one_round(loop, http, pairs)]
-        ratios = [watched.per_second / bare.per_second for bare, watched in found]
-        cpu_ratios = [watched.cpu_us / bare.cpu_us for bare, watched in found]
+        level, found = Level(), []
+        for _ in range(rounds):
+            found.append(one_round(loop, http, copies, turns))
+            level.add(found[-1])
+        sides = [halves(turn) for each in found for turn in each]
+        bare, watched = ([each for side in all_of_it for each in side] for all_of_it in zip(*sides, strict=True))
+        cpu_ratios = [
+            statistics.mean(each.cpu_us for each in ours) / statistics.mean(each.cpu_us for each in theirs)
+            for theirs, ours in sides
+        ]
         outcome.add(
             [
                 loop,
                 http,
-                spread([bare.per_second for bare, _ in found], 0),
-                spread([watched.per_second for _, watched in found], 0),
-                spread(ratios, 3),
+                spread([each.per_second for each in bare], 0),
+                spread([each.per_second for each in watched], 0),
+                str(level),
                 f"{spread(cpu_ratios, 3)} ×",
-                f"{statistics.median(watched.others_us / watched.cpu_us for _, watched in found):.1%}",
+                f"{statistics.median(each.others_us / each.cpu_us for each in watched):.1%}",
             ],
             loop=loop,
             http=http,
-            pairs=[(asdict(bare), asdict(watched)) for bare, watched in found],
+            level=asdict(level),
+            rounds=[[[asdict(each) for each in turn] for turn in each_round] for each_round in found],
         )
     return outcome
 

@@ -1,7 +1,8 @@
-"""An hour at saturation: whether what watching costs stays what it is.
+"""An hour at saturation: whether what watching costs stays what it is, and what it is.
 
-`python -m benchmarks.soak asyncio 180` does so for 180 seconds. There are several servers of each kind, since one
-process can be luckier with its memory than another, for as long as it lives.
+`python -m benchmarks.soak uvloop 3600` takes 3600 seconds. Two servers live for all of it, one of them watched: they
+say whether anything grows or drifts. How much of its speed a server keeps is asked of many more that are new in every
+twelfth (benchmarks/level.py says why).
 """
 
 from __future__ import annotations
@@ -9,95 +10,92 @@ from __future__ import annotations
 import contextlib
 import statistics
 import sys
+import time
 from collections.abc import Sequence
 
 from rich.console import Console
 
-from benchmarks.load import MOMENT, Slice, in_turns
+from benchmarks.level import Level, Turn, halves, per_second, relative
+from benchmarks.load import in_turns_until
 from benchmarks.outcome import Outcome, spread
 from benchmarks.sites import memory
 from benchmarks.watched import Server, last_summary, recorded_bytes, uvicorn
 
 SLICES = 12
-SERVERS = 4  # watched, and as many that are not
 MIB = 1024 * 1024
 COUNTERS = ["stalls", "samples", "torn", "lost"]  # of a summary
-Turn = Sequence[Slice]  # of all servers, those that are watched last
-
-
-def per_second(side: Turn) -> float:
-    return statistics.mean(each.per_second for each in side)
-
-
-def ratios(turns: Sequence[Turn]) -> list[float]:
-    return [per_second(turn[SERVERS:]) / per_second(turn[:SERVERS]) for turn in turns]
 
 
 def watchdog_share(turns: Sequence[Turn]) -> float:
-    return statistics.median(each.others_us / each.cpu_us for turn in turns for each in turn[SERVERS:])
+    return statistics.median(each.others_us / each.cpu_us for turn in turns for each in halves(turn)[1])
 
 
-def counted(watched: Sequence[Server]) -> dict[str, int]:
-    summaries = [last_summary(server.folder) for server in watched]
-    return {name: sum(summary[name] for summary in summaries) for name in COUNTERS}
+def counted(watched: Server) -> dict[str, int]:
+    summary = last_summary(watched.folder)
+    return {name: summary[name] for name in COUNTERS}
 
 
-def soak(loop: str, seconds: float) -> Outcome:
+def new_servers(loop: str, copies: int, end: float) -> list[Turn]:
+    """All turns of so many of each kind, until a time of `time.monotonic`."""
+    with contextlib.ExitStack() as stack:
+        kinds = [False] * copies + [True] * copies
+        return [*in_turns_until([stack.enter_context(uvicorn(loop, watched=kind)) for kind in kinds], end)]
+
+
+def soak(loop: str, seconds: float, copies: int) -> Outcome:
     outcome = Outcome(
         f"soak-{loop}",
-        f"uvicorn on {loop}, saturated for {seconds:.0f} s: {SERVERS} watched and {SERVERS} others in turns",
-        ["until s", "req/s", "ratio", "watchdog", "resident, MiB", "recorded, KiB", *COUNTERS],
+        f"uvicorn on {loop}, saturated for {seconds:.0f} s: two servers that last, one of them watched, and new ones",
+        ["until s", "req/s", "ratio", "new ones", "watchdog", "resident, MiB", "recorded, KiB", *COUNTERS],
     )
-    every: list[Turn] = []
-    with contextlib.ExitStack() as stack:
-        bare, watched = (
-            [stack.enter_context(uvicorn(loop, watched=kind)) for _ in range(SERVERS)] for kind in (False, True)
-        )
+    level, lasting = Level(), list[Turn]()
+    begin = time.monotonic()
+    with uvicorn(loop, watched=False) as bare, uvicorn(loop, watched=True) as watched:
         before = dict.fromkeys(COUNTERS, 0)
-        for number in range(1, SLICES + 1):
-            turns = in_turns([*bare, *watched], max(1, round(seconds / SLICES / MOMENT / SERVERS / 2)))
-            every += turns
+        for number in range(SLICES):
+            turns: list[Turn] = [*in_turns_until([bare, watched], begin + (number + 0.5) / SLICES * seconds)]
+            lasting += turns
             now = counted(watched)
             counts = {name: now[name] - before[name] for name in COUNTERS}
             before = now
-            resident = [statistics.mean(memory(server.pid)[0] for server in side) for side in (bare, watched)]
-            recorded = sum(recorded_bytes(server.folder) for server in watched)
-            sides = [[per_second(turn[part]) for turn in turns] for part in (slice(SERVERS), slice(SERVERS, None))]
+            resident = [memory(server.pid)[0] for server in (bare, watched)]
+            recorded = recorded_bytes(watched.folder)
+            level.add(latest := new_servers(loop, copies, begin + (number + 1) / SLICES * seconds))
+            speeds = [[per_second(side) for side in halves(turn)] for turn in turns]
             outcome.add(
                 [
-                    f"{number * seconds / SLICES:.0f}",
-                    " → ".join(f"{statistics.median(side):.0f}" for side in sides),
-                    spread(ratios(turns), 3),
+                    f"{time.monotonic() - begin:.0f}",
+                    " → ".join(f"{statistics.median(side):.0f}" for side in zip(*speeds, strict=True)),
+                    spread([ours / theirs for theirs, ours in speeds], 3),
+                    str(Level.of(latest)),
                     f"{watchdog_share(turns):.1%}",
                     " → ".join(f"{each / MIB:.1f}" for each in resident),
                     f"{recorded / 1024:.0f}",
                     *(f"{counts[name]:,}" for name in COUNTERS),
                 ],
                 loop=loop,
-                until=number * seconds / SLICES,
-                turns=[[each.per_second for each in turn] for turn in turns],
+                until=time.monotonic() - begin,
+                speeds=speeds,
+                new=relative(latest),
                 watchdog=watchdog_share(turns),
                 resident=resident,
                 recorded=recorded,
                 counts=counts,
             )
-    outcome.notes.append(
-        f"all of it: ratio {spread(ratios(every), 3)}, watchdog {watchdog_share(every):.1%} of the CPU"
-    )
-    alone = [
-        statistics.median(turn[each].per_second / per_second(turn[:SERVERS]) for turn in every)
-        for each in range(2 * SERVERS)
+    asked = sum(turn[1].requests for turn in lasting)
+    outcome.notes += [
+        f"all of it, the two that lasted: ratio {relative(lasting)[1]:.3f}, {asked:,} requests to the watched one, "
+        f"watchdog {watchdog_share(lasting):.1%} of its CPU time",
+        f"all of it, {len(level.bare)} new servers without and as many with: ratio {level}",
     ]
-    shown = [" ".join(f"{each:.3f}" for each in side) for side in (alone[:SERVERS], alone[SERVERS:])]
-    outcome.notes.append(f"each server to the mean of those not watched: {shown[0]} → {shown[1]}")
     return outcome
 
 
 def run(quick: bool) -> list[Outcome]:
-    return [soak("uvloop", 60 if quick else 3600)]
+    return [soak("uvloop", *((240, 2) if quick else (3600, 8)))]
 
 
 if __name__ == "__main__":
-    found = soak(sys.argv[1], float(sys.argv[2]))
+    found = soak(sys.argv[1], float(sys.argv[2]), copies=8)
     found.show(Console(width=None if sys.stdout.isatty() else 140))
     found.save()
