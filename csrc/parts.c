@@ -22,6 +22,7 @@ struct lw_parts {
     char *directory;                    /* owned */
     char *path;                         /* owned; room for any of the names */
     uint64_t started_ms;                /* in the names */
+    lw_file *hold;                      /* owned; the lock on the folder, NULL where there is none */
     lw_file *file;                      /* owned; the current part */
     bool over;                          /* the next write begins another part */
     uint64_t count_at;                  /* where in the current one the count of lost records stands */
@@ -148,6 +149,7 @@ lw_status lw_parts_create(lw_parts **out, const lw_recorder_options *options)
         goto failed;
     }
     memcpy(parts->directory, options->directory, directory_size);
+    parts->hold = lw_file_hold_folder(parts->directory);
     status = open_part(parts);
     if (status != LW_OK) {
         goto failed;
@@ -165,7 +167,8 @@ failed:;
 void lw_parts_close(lw_parts *parts)
 {
     lw_file_close(parts->file);
-    parts->file = NULL;
+    lw_file_close(parts->hold);
+    parts->file = parts->hold = NULL;
 }
 
 void lw_parts_destroy(lw_parts *parts)

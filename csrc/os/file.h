@@ -14,6 +14,11 @@ typedef struct lw_file lw_file; /* used by one thread: the one that opened it */
 lw_status lw_file_create(lw_file **out, const char *path);
 void lw_file_close(lw_file *file); /* accepts NULL */
 
+/* Hold a shared flock(2) on a folder for as long as what is returned is open: who makes room for new recordings sees by
+   it that something is written there, in whatever container. Of the folder and not of the files, since some file systems
+   let nobody write what is locked. NULL where there can be no lock: nothing else depends on it. */
+lw_file *lw_file_hold_folder(const char *path);
+
 /* Append; partial writes are carried on. LW_SYSTEM when the system said no (errno: ENOSPC, EIO ...) or the
    descriptor is no longer ours (EBADF); *written tells how many bytes went out before that. */
 lw_status lw_file_append(lw_file *file, const void *bytes, size_t size, size_t *written);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "descriptor.h"
@@ -31,6 +32,24 @@ lw_status lw_file_create(lw_file **out, const char *path)
     }
     *out = file;
     return LW_OK;
+}
+
+lw_file *lw_file_hold_folder(const char *path)
+{
+    lw_file *file = malloc(sizeof *file);
+    if (file == NULL) {
+        return NULL;
+    }
+    int number = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (number >= 0 && flock(number, LOCK_SH | LOCK_NB) == 0 &&
+        lw_descriptor_adopt(&file->descriptor, number) == LW_OK) {
+        return file;
+    }
+    if (number >= 0) {
+        close(number);
+    }
+    free(file);
+    return NULL;
 }
 
 void lw_file_close(lw_file *file)

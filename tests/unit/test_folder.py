@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -46,6 +48,43 @@ def test_what_stays(tmp_path: Path) -> None:
     assert remove_old(tmp_path, 0, 1) == 1
     assert sorted(tmp_path.iterdir()) == sorted([running, notes, tmp_path / "mine"])
     assert not earlier.exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX")
+def test_one_that_is_written_in_another_container(tmp_path: Path) -> None:
+    """Where its pid says nothing, its lock does."""
+    import fcntl
+
+    folder = recording(tmp_path, 5, "999999999-1000.jsonl")
+    descriptor = os.open(folder, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    assert remove_old(tmp_path, 0, 1) == 0
+    os.close(descriptor)
+    assert remove_old(tmp_path, 0, 1) == 1
+
+
+def test_one_whose_program_has_no_loop_yet(tmp_path: Path) -> None:
+    """Nothing is in it, but who has made it still runs."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        began = datetime.fromtimestamp(psutil.Process(process.pid).create_time() + 1, UTC)
+        folder = tmp_path / f"{began:%Y%m%dT%H%M%S}.000Z-{process.pid}"
+        folder.mkdir()
+        assert remove_old(tmp_path, 0, 1) == 0
+        process.communicate()
+    assert remove_old(tmp_path, 0, 1) == 1
+
+
+def test_many_at_once(tmp_path: Path) -> None:
+    """In containers all pids are the same, and two may begin in the same millisecond."""
+    assert len({make_folder(tmp_path) for _ in range(20)}) == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root gives away")
+def test_whose_the_base_is(tmp_path: Path) -> None:
+    """A program that gives up root can write to it."""
+    os.chown(tmp_path, 12345, 12346)
+    found = make_folder(tmp_path).stat()
+    assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 12346, 0o700)
 
 
 def test_nothing_there(tmp_path: Path) -> None:
