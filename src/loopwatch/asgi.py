@@ -7,7 +7,6 @@ every cancellation passes through as it is. `docs/headers.md` says what the head
 from __future__ import annotations
 
 import fnmatch
-import os
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from loopwatch import _core
 from loopwatch._core import REQUEST
 from loopwatch.config import switched_off
+from loopwatch.cwd import relative
 from loopwatch.endpoints import endpoint_of, unmatched
 from loopwatch.errors import ConfigError
 from loopwatch.frameworks import hook_imported
@@ -89,5 +89,5 @@ def _where(request: _core.Request) -> bytes:
     if not location:
         return b""
     # Windows alone would need the escapes.
-    shown = location.removeprefix(os.getcwd() + os.sep).replace("\\", "\\\\").replace('"', '\\"')
+    shown = relative(location).replace("\\", "\\\\").replace('"', '\\"')
     return b';desc="%b"' % "".join(c if " " <= c <= "~" else "?" for c in shown).encode("ascii")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 from loopwatch import __version__, _core
+from loopwatch.cwd import working_directory
 
 
 def header_members(threshold: float, interval: float, problems: dict[str, str], app: Sequence[str] = ()) -> bytes:
@@ -21,7 +22,7 @@ def header_members(threshold: float, interval: float, problems: dict[str, str], 
         "python": "{}.{}.{}".format(*sys.version_info[:3]),
         "executable": sys.executable,
         "command": _command(),
-        "cwd": _cwd(),
+        "cwd": working_directory(""),
         "platform": sys.platform,
         "threshold_ns": round(threshold * 1e9),
         "interval_ns": round(interval * 1e9),
@@ -37,13 +38,6 @@ def header_members(threshold: float, interval: float, problems: dict[str, str], 
 def code_paths() -> dict[str, list[str]]:
     """The folders that tell the user's own code from libraries, by whose they are."""
     return {"stdlib": _stdlib(), "site": _site(), "loopwatch": [os.path.dirname(os.path.abspath(__file__))]}
-
-
-def _cwd() -> str:
-    try:
-        return os.getcwd()
-    except OSError:  # removed under us
-        return ""
 
 
 def _command() -> list[str]:

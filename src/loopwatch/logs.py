@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from loopwatch.callers import Listener
+from loopwatch.cwd import relative
 from loopwatch.model import Stall
 
 _MOST_SITES = 256  # that are remembered
@@ -155,7 +156,7 @@ def listener(every: float, rate: int) -> Listener:
 
 def message(stall: Stall, suppressed: int, seconds: float, *, elsewhere: bool = False) -> str:
     """The line, for people. `elsewhere`: those without a line were not in this place alone."""
-    place = f"{_shown(stall.file)}:{stall.line} {stall.function}" if stall.file else "a place that was not sampled"
+    place = f"{relative(stall.file)}:{stall.line} {stall.function}" if stall.file else "a place that was not sampled"
     parts = [f"event loop blocked for {stall.duration_ms:.1f} ms in {place}"]
     if stall.cause:
         parts.append(f"({stall.cause})")
@@ -180,7 +181,7 @@ def attributes(stall: Stall, suppressed: int, seconds: float) -> dict[str, objec
     return {
         "stall_ms": round(stall.duration_ms, 3),
         "stall_start": stall.start,
-        "stall_file": _shown(stall.file),
+        "stall_file": relative(stall.file),
         "stall_line": stall.line,
         "stall_function": stall.function,
         "stall_cause": stall.cause,
@@ -193,11 +194,3 @@ def attributes(stall: Stall, suppressed: int, seconds: float) -> dict[str, objec
         "stall_suppressed": suppressed,
         "stall_suppressed_ms": round(seconds * 1e3, 3),
     }
-
-
-def _shown(file: str) -> str:
-    """Relative to the working directory, where it lies below it."""
-    try:
-        return file.removeprefix(os.getcwd() + os.sep)
-    except OSError:  # removed under us
-        return file

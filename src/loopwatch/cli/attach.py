@@ -19,6 +19,7 @@ from loopwatch import __version__
 from loopwatch.cli.closing import new_folder, say, shown, summarize
 from loopwatch.cli.times import Duration
 from loopwatch.config import SWITCH, check_settings, check_switch, switched_off
+from loopwatch.cwd import working_directory
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch.remote import NoAnswer, ask, give
 from loopwatch.launch.target import Target, find_target
@@ -48,7 +49,7 @@ def command(pid: int, stop: bool, detach: bool, wait: float, **options: Any) -> 
     check_switch()
     if switched_off() and not stop:
         raise LoopwatchError(f"{SWITCH}={os.environ[SWITCH]} is set: nothing is watched", "unset it, and try again")
-    settings = settings_for(str(Path.cwd()), os.environ, options)
+    settings = settings_for(working_directory(), os.environ, options)
     check_settings(settings.threshold, settings.interval)
     if stop and detach:
         raise LoopwatchError("--stop and --detach are one too many", f"write: loopwatch attach {pid} --stop")

@@ -19,6 +19,7 @@ from typing import Literal
 
 import loopwatch
 from loopwatch.config import SWITCH, check_switch, switched_off
+from loopwatch.cwd import working_directory
 from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.launch.environment import watched_environment
 from loopwatch.recording.files import FOLDER
@@ -189,7 +190,7 @@ def _configuration() -> Finding:
     """Whether the commands can read what is set here."""
     try:
         check_switch()
-        settings_for(str(Path.cwd()), os.environ, {})
+        settings_for(working_directory(), os.environ, {})
     except ConfigError as error:
         return Finding(CONFIGURATION, "broken", error.message, error.hint)
     return Finding(CONFIGURATION, "ok", "every setting has a meaning")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from loopwatch.cli.output import terminal
+from loopwatch.cwd import relative, working_directory
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch.folder import make_folder, remove_old, why_unwritable
 from loopwatch.recording import find_recordings
-from loopwatch.report.words import counted
 from loopwatch.settings import Settings, settings_for
 
 if TYPE_CHECKING:
@@ -72,19 +72,20 @@ def new_folder(settings: Settings) -> Path:
     base = Path(settings.dir)
     removed = remove_old(base, most=settings.recordings - 1, days=settings.recording_days)
     if removed:
+        from loopwatch.report.words import counted
+
         say(f"{counted(removed, 'old recording')} removed from {base}", settings.quiet)
     return make_folder(base)
 
 
 def _is_found(folder: Path) -> bool:
     """Whether `loopwatch report` looks there by itself."""
-    return folder.parent == Path(settings_for(str(Path.cwd()), os.environ, {}).dir)
+    return folder.parent == Path(settings_for(working_directory(), os.environ, {}).dir)
 
 
 def shown(folder: Path) -> str:
     """The folder as a person would type it."""
-    path = folder.absolute()
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    return relative(str(Path(working_directory(""), folder)))
 
 
 def say(message: str, quiet: bool = False) -> None:

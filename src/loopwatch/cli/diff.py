@@ -10,6 +10,7 @@ from loopwatch.analysis.diff import compare
 from loopwatch.analysis.run import Run, load
 from loopwatch.analysis.source import Source
 from loopwatch.cli.output import opened
+from loopwatch.cwd import working_directory
 from loopwatch.recording import find_recordings
 from loopwatch.report.diff import write_json, write_text
 
@@ -33,4 +34,4 @@ def command(before: Path, after: Path, name: str, file: str | None) -> int:
 
 
 def _source_of(run: Run) -> Source:
-    return Source(recorded=run.cwd, here=Path.cwd())
+    return Source(recorded=run.cwd, here=Path(working_directory()))

@@ -15,6 +15,7 @@ import click
 from loopwatch.analysis.follow import Follower
 from loopwatch.cli.output import terminal
 from loopwatch.cli.times import Duration
+from loopwatch.cwd import working_directory
 from loopwatch.errors import LoopwatchError
 from loopwatch.recording import Recording, find_recordings
 from loopwatch.report import Options
@@ -34,9 +35,9 @@ def command(what: str | None, every: float, all_frames: bool, no_source: bool) -
 
     Ctrl-C ends it. Where standard output is no terminal, the view is written once.
     """
-    settings = settings_for(str(Path.cwd()), os.environ, {})
+    settings = settings_for(working_directory(), os.environ, {})
     follower = Follower(_recordings(what, settings.dir), app=settings.app)
-    options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
+    options = Options(source=not no_source, all_frames=all_frames, here=Path(working_directory()))
     if sys.stdout is None:
         raise LoopwatchError("standard output is closed", "see: loopwatch report --help")
     if not sys.stdout.isatty():
@@ -86,7 +87,7 @@ def _recordings(what: str | None, base: str) -> list[Recording]:
 
 def _of_process(pid: int, base: str) -> Recording:
     """The newest recording here that a process writes to, or has written to."""
-    folder = Path.cwd() / base
+    folder = Path(working_directory()) / base
     found = sorted(folder.glob(f"*/{pid}-*.jsonl"), key=lambda path: path.stat().st_mtime)
     if not found:
         hint = "name its recording: loopwatch live RUN"

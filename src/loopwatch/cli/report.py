@@ -14,6 +14,7 @@ from loopwatch.cli.output import opened
 from loopwatch.cli.progress import reading
 from loopwatch.cli.stalls import chosen_stalls
 from loopwatch.cli.times import Duration
+from loopwatch.cwd import working_directory
 from loopwatch.errors import LoopwatchError
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
@@ -47,7 +48,7 @@ def command(
     """
     if name is None:
         name = format_of(file) if file and file != "-" else "text"
-    settings = settings_for(str(Path.cwd()), os.environ, {})
+    settings = settings_for(working_directory(), os.environ, {})
     if FORMATS[name].binary and file in (None, "-") and sys.stdout is not None and sys.stdout.isatty():
         raise LoopwatchError(f"{name} is not for a terminal", f"write to a file: -o stalls{FORMATS[name].suffixes[0]}")
     recordings = find_recordings(runs, base=settings.dir, app=settings.app)
@@ -55,7 +56,7 @@ def command(
         jobs, most = os.cpu_count() or 1, FORMATS[name].stalls
         run = load(recordings, selection, most_stalls=most, jobs=jobs, progress=progress)
     _name_endpoints(run)
-    options = Options(source=not no_source, all_frames=all_frames, here=Path.cwd())
+    options = Options(source=not no_source, all_frames=all_frames, here=Path(working_directory()))
     with opened(file) as out:
         reporter(name).write(run, out, options)
     return _verdict(run, max_stall)

@@ -13,6 +13,7 @@ import click
 from loopwatch.analysis.follow import Follower
 from loopwatch.analysis.selection import Selection
 from loopwatch.cli.stalls import chosen_stalls
+from loopwatch.cwd import working_directory
 from loopwatch.errors import LoopwatchError
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options
@@ -44,10 +45,10 @@ def command(
         from loopwatch.web.updates import Updates
     except ModuleNotFoundError as error:
         raise LoopwatchError(f"{error.name} is not installed here", "pip install 'loopwatch[ui]'") from None
-    settings = settings_for(str(Path.cwd()), os.environ, {})
+    settings = settings_for(working_directory(), os.environ, {})
     recordings = find_recordings(runs, base=settings.dir, app=settings.app)
     follower = Follower(recordings, selection, most_stalls=FORMATS["html"].stalls, app=settings.app)
-    updates = Updates(follower, Options(source=not no_source, all_frames=all_frames, here=Path.cwd()))
+    updates = Updates(follower, Options(source=not no_source, all_frames=all_frames, here=Path(working_directory())))
     listener = _listen(host, port)
     token = None if _is_local(host) else secrets.token_urlsafe(24)
     name = f"[{host}]" if ":" in host else host

@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from loopwatch.cwd import working_directory
 from loopwatch.errors import RecordingError
 from loopwatch.model import Stall, Unwatched
 from loopwatch.recording.decoder import Decoder
@@ -71,7 +72,7 @@ def find_recordings(
     """
     return [
         replace(recording, processes=tuple(replace(files, app=app) for files in recording.processes))
-        for recording in _find(runs, cwd or Path.cwd(), base)
+        for recording in _find(runs, cwd or Path(working_directory()), base)
     ]
 
 
