@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,6 @@ from loopwatch.model import Stall
 THREAD = "loopwatch"
 _T = TypeVar("_T")
 _WAIT = 3600.0  # seconds; it is woken when there is something
-_SETTLE = 1.0  # seconds without a record after which nothing more is awaited on stalls that have ended
 
 
 @dataclass(eq=False, frozen=True, slots=True)
@@ -35,11 +33,10 @@ class Listener:
 
 
 class Caller:
-    """The thread. `read(flush)` passes the records on that have come, by way of `put`, and returns whether more is
-    awaited on the stalls in them; with `flush`, nothing is. `refresh` is called after that, and returns after how many
-    seconds it has to be at the latest."""
+    """The thread. `read` passes the records on that have come, by way of `put`; `refresh` is called after that. Both
+    return after how many seconds they have to be at the latest."""
 
-    def __init__(self, read: Callable[[bool], bool], refresh: Callable[[], float]) -> None:
+    def __init__(self, read: Callable[[], float], refresh: Callable[[], float]) -> None:
         self._read = read
         self._refresh = refresh
         self._told: deque[tuple[Listener, Stall | None] | threading.Event] = deque()
@@ -72,26 +69,16 @@ class Caller:
         _core.wake()
 
     def _run(self) -> None:
-        quiet = False
-        since = time.monotonic()  # there has been nothing
         while True:
             closing = self._closing
-            awaited = self._read(quiet)
+            patience = self._read()
             some = self._tell()
             due = _ignoring(self._refresh)
             if closing:
                 _core.wake()  # what woke us may have been meant for the one that came after us
                 return
-            quiet = False
-            if some:
-                since = time.monotonic()
-                continue
-            patience = max(0.0, since + (_SETTLE if awaited else _WAIT) - time.monotonic())
-            seconds = patience if due is None else min(patience, max(0.0, due))
-            if _core.wait(seconds):
-                since = time.monotonic()
-            elif seconds == patience:
-                quiet, since = True, time.monotonic()
+            if not some:
+                _core.wait(min(_WAIT, patience, _WAIT if due is None else max(0.0, due)))
 
     def _tell(self) -> bool:
         """Whether there was anything."""
@@ -111,9 +98,9 @@ class Caller:
 
 
 def _ignoring(function: Callable[..., _T], *arguments: object) -> _T | None:
-    """What it raises is printed."""
+    """What it raises is printed, `SystemExit` too: without this thread nobody would ever be told again."""
     try:
         return function(*arguments)
-    except Exception:
+    except BaseException:
         sys.excepthook(*sys.exc_info())
         return None

@@ -12,6 +12,7 @@ import math
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -162,17 +163,16 @@ def _end() -> None:
     state.decoder = None
 
 
-def read_records(*, flush: bool = False) -> bool:
-    """Tell of the stalls that have come in since the last time; returns whether more is awaited on others. With
-    `flush`, nothing is."""
+def read_records(*, flush: bool = False) -> float:
+    """Tell of the stalls that have come in since the last time. After how many seconds this is to be called again, even
+    if nothing comes: more is awaited on some of them till then. With `flush`, nothing is."""
     decoder = state.decoder
     if decoder is None:
-        return False
+        return math.inf
     while lines := _core.take():
         _tell(decoder.feed(lines))
-    if flush:
-        _tell(decoder.flush())
-    return decoder.holds
+    _tell(decoder.flush() if flush else decoder.overdue())
+    return max(0.0, decoder.due - time.monotonic())
 
 
 def _tell(stalls: list[Stall]) -> None:
@@ -187,9 +187,9 @@ def _tell(stalls: list[Stall]) -> None:
                     state.caller.put(listener, stall)
 
 
-def _read_for_listeners(flush: bool) -> bool:
+def _read_for_listeners() -> float:
     with state.lock:
-        return read_records(flush=flush)
+        return read_records()
 
 
 def _refresh_listeners() -> float:

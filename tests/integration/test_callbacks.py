@@ -97,6 +97,27 @@ def test_a_slow_one_under_a_flood(tmp_path: Path) -> None:
     assert in_order == "True"
 
 
+@pytest.mark.parametrize("error", ["SystemExit", "asyncio.CancelledError", "KeyboardInterrupt"])
+def test_one_that_wants_to_end_it_all(tmp_path: Path, error: str) -> None:
+    """What it raises is printed, whatever it is; it is told of the next, and `stop` does not wait for ever."""
+    output, _ = run_program(
+        tmp_path,
+        f"""
+        def raising(stall):
+            told.append(stall)
+            raise {error}("enough")
+
+        told = []
+        loopwatch.start(on_stall=raising, threshold=0.04)
+        run(blocking())
+        run(blocking())
+        loopwatch.stop()
+        print(len(told) >= 2)
+        """,
+    )
+    assert output.split()[0] == "True"
+
+
 def test_one_that_never_returns(tmp_path: Path) -> None:
     """It holds up neither the loop nor other watchers, nor the end of the program."""
     output, _ = run_program(
@@ -106,6 +127,8 @@ def test_one_that_never_returns(tmp_path: Path) -> None:
             entered.set()
             time.sleep(3600)
 
+        from loopwatch import wants
+        wants.PATIENCE = 0.5
         entered = threading.Event()
         loopwatch.start(on_stall=stuck)
         run(blocking())

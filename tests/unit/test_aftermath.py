@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from itertools import pairwise
 from random import Random
 
@@ -72,7 +74,7 @@ def test_a_loop_that_serves_nothing_does_not_wait(told: Told) -> None:
     told.stall(0)
     (stall,) = told.now()
     assert (stall.request, stall.endpoint, stall.requests_delayed, stall.phase) == (0, "", 0, "other")
-    assert not told.decoder.holds
+    assert told.decoder.due == math.inf
 
 
 def test_a_stall_is_told_when_all_is_known(told: Told) -> None:
@@ -80,7 +82,7 @@ def test_a_stall_is_told_when_all_is_known(told: Told) -> None:
     assert told.now() == []
     told.builder.delayed(5)
     assert told.now() == []
-    assert told.decoder.holds
+    assert told.decoder.due < math.inf
     told.builder.request(7, "GET /a")
     (stall,) = told.now()
     assert (stall.request, stall.endpoint, stall.requests_delayed) == (7, "GET /a", 5)
@@ -114,13 +116,31 @@ def test_what_does_not_come_is_awaited_for_a_second(told: Told) -> None:
     assert told.now() == []
 
 
+def test_no_longer_by_the_clock_either(told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing happens, no record says that time passes. What has come a moment ago is held on."""
+    clock = 500.0
+    monkeypatch.setattr(time, "monotonic", lambda: clock)
+    told.stall(0, 20, (7, 10))
+    assert (told.now(), told.decoder.due) == ([], 501)
+    clock = 500.9
+    told.stall(100, 20, (7, 10))
+    assert (told.now(), told.decoder.overdue()) == ([], [])
+    clock = 501.0
+    assert [stall.iteration for stall in told.decoder.overdue()] == [1]
+    assert told.decoder.due == 501.9
+    told.builder.delayed(3, 2)
+    told.builder.request(7, "GET /a")
+    assert [(stall.endpoint, stall.requests_delayed) for stall in told.now()] == [("GET /a", 3)]
+    assert told.decoder.due == math.inf
+
+
 def test_flush_tells_what_is_known(told: Told) -> None:
     told.stall(0, 20, (7, 10))
     told.builder.request(7, "GET /a")
     assert told.now() == []
     assert [stall.endpoint for stall in told.decoder.flush()] == ["GET /a"]
     assert told.decoder.flush() == []
-    assert not told.decoder.holds
+    assert told.decoder.due == math.inf
 
 
 @pytest.mark.parametrize("sign", ["phase", "delayed", "summary", "request"])
@@ -171,7 +191,7 @@ def test_records_that_never_come_do_not_fill_the_memory() -> None:
             given_out += told.iterations()
             told.builder.lines.clear()
             told._fed = 0
-        assert len(told.decoder._aftermath) <= 2048
+        assert len(told.decoder.held_stalls()) <= 2048
         assert given_out + [stall.iteration for stall in told.decoder.flush()] == list(range(1, 5001))
 
 

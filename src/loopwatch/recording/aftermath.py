@@ -7,6 +7,7 @@ They are handed out in the order in which they have come.
 from __future__ import annotations
 
 import math
+import time
 from bisect import insort
 from collections import OrderedDict, deque
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ def culprit(record: Record, samples: int) -> int:
 class _Held:
     stall: Stall
     end: float
+    came: float  # by `time.monotonic`, where there is a hurry
     delayed: int | None = None  # None: it is not recorded yet
 
 
@@ -71,10 +73,6 @@ class Aftermath:
         self._phases: dict[int, list[tuple[float, Phase]]] = {}  # by loop: when each phase began
         self._counted: dict[int, int] = {}  # by loop: the newest iteration whose delayed requests are counted
         self._serving: set[int] = set()  # loops that serve requests, as far as is known
-
-    def __len__(self) -> int:
-        """How many stalls are held."""
-        return len(self._queue)
 
     # What the records say
 
@@ -120,20 +118,26 @@ class Aftermath:
             self._serving.add(stall.loop)
             if stall.request in self._endpoints:
                 self._endpoints.move_to_end(stall.request)
-        held = _Held(stall, stall.end)
+        held = _Held(stall, stall.end, time.monotonic() if self._prompt else 0.0)
         self._queue.append(held)
         self._by_iteration[stall.loop, stall.iteration] = held
 
-    def release(self, now: float) -> list[Stall]:
-        """The stalls that need not be held any longer."""
+    def release(self, now: float, clock: float = -math.inf) -> list[Stall]:
+        """The stalls that need not be held any longer. `now` is the recording's time, in which nothing passes while
+        nothing happens; `clock` that of `time.monotonic`, for who cannot wait for it."""
         done: list[Stall] = []
         queue = self._queue
         while queue:
             first = queue[0]
-            if not self._complete(first) and len(queue) <= _MOST_HELD and now - first.end < self._patience:
+            held = max(now - first.end, clock - first.came)
+            if held < self._patience and len(queue) <= _MOST_HELD and not self._complete(first):
                 break
             done.append(self._pop())
         return done
+
+    def due(self) -> float:
+        """When the next one is released at the latest, by `time.monotonic`; infinity if none is held."""
+        return self._queue[0].came + self._patience if self._queue else math.inf
 
     def held(self) -> list[Stall]:
         """The stalls that are held, with what is known of them by now. They stay held."""

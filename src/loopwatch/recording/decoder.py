@@ -6,6 +6,7 @@ sense is left out and counted in `Damage`.
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from loopwatch.model import Damage, Loop, Process, Stall, State
@@ -87,9 +88,13 @@ class Decoder:
             self._dropped(count(record, "records"))
 
     @property
-    def holds(self) -> bool:
-        """Whether there are stalls that have ended and were not handed out yet."""
-        return bool(self._aftermath)
+    def due(self) -> float:
+        """When `overdue` has something to hand out, by `time.monotonic`; infinity if all has been."""
+        return self._aftermath.due()
+
+    def overdue(self) -> list[Stall]:
+        """Hand out the stalls that have been held for long enough by the clock, whether or not records have come."""
+        return self._aftermath.release(self._unix(self._seen), time.monotonic())
 
     def held_stalls(self) -> list[Stall]:
         """The stalls that have ended and were not handed out yet, with what is known of them by now."""
