@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import signal
+import subprocess
 import sys
 import time
 
@@ -136,6 +137,32 @@ class TestSentToUs:
         _, err = process.communicate(timeout=60)
         assert process.returncode == 128 + number
         assert "blocked for" in err
+
+    def test_to_a_command_that_is_another_users(self, project: Project) -> None:
+        """As with sudo: who may not send it a signal may not with us either, and we wait for its end."""
+        capabilities = "+setuid,+dac_override"
+        someone = ["setpriv", "--reuid=12345", f"--inh-caps={capabilities}", f"--ambient-caps={capabilities}"]
+        if os.geteuid() != 0 or project.run([*someone, "true"]).returncode != 0:
+            pytest.skip("only root can be another user")
+        project.write("app.py", "import os\nos.setresuid(54321, 54321, 54321)\nprint('up', input())\n")
+        (project.folder / ".loopwatch").mkdir(0o777)
+        process = subprocess.Popen(
+            [*someone, *LOOPWATCH, "run", "app.py"],
+            cwd=project.folder,
+            env=project.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            child = project.wait_for(lambda: psutil.Process(process.pid).children())[0]
+            project.wait_for(lambda: child.uids().real == 54321)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.2)
+            assert process.poll() is None
+            out, err = process.communicate("on\n", timeout=60)
+        assert (process.returncode, out) == (0, "up on\n"), err
 
     def test_at_once_after_the_start(self, project: Project) -> None:
         for delay in (0.0, 0.02, 0.05, 0.1, 0.2, 0.3):
@@ -274,6 +301,18 @@ class TestTerminal:
                 2,
                 1,
             ]
+
+    @pytest.mark.parametrize("leave", ["os.setpgrp()", "os.setsid()"])
+    def test_keys_reach_a_command_that_has_left_our_group(self, listener: Project, leave: str) -> None:
+        """Without us it would lead the group of its job, and could not have left it."""
+        listener.write("listener.py", f"import os\n{leave}\n{LISTENER}")
+        with terminal([*LOOPWATCH, "run", "listener.py"], listener.folder, listener.environment) as screen:
+            screen.read_until("ready")
+            for keys, name in [(CTRL_C, "SIGINT "), (CTRL_BACKSLASH, "SIGQUIT ")]:
+                screen.type(keys)
+                screen.read_until(name)
+            os.kill(screen.process.pid, signal.SIGUSR2)
+            assert screen.wait() == 9
 
     def test_interrupt_ends_both(self, project: Project) -> None:
         project.write("app.py", SERVER)

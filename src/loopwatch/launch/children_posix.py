@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from loopwatch.launch.command import Command
@@ -89,7 +90,7 @@ class _Child:
                 self._look()
             elif received.number == signal.SIGCONT:
                 self._continue()
-            elif not received.terminal or self._is_for_session_leader(received.number):
+            elif not received.terminal or not self._has_heard(received.number):
                 self._pass_on(received.number)
         self.ended(self.pid)
         code = os.waitstatus_to_exitcode(self.status)
@@ -118,11 +119,19 @@ class _Child:
         """`fg` has continued the whole group, `kill` with our pid only us."""
         self._look()
         if self.stopped and self.status is None:
-            os.kill(self.pid, signal.SIGCONT)
+            self._send(signal.SIGCONT)
 
-    def _is_for_session_leader(self, number: int) -> bool:
-        """The hang-up of a terminal goes to the leader of its session alone: the program, were we not in between."""
-        return number == signal.SIGHUP and os.getsid(0) == os.getpid()
+    def _has_heard(self, number: int) -> bool:
+        """Whether what the terminal has sent to us has reached the child, too. Not the hang-up: that goes to the leader
+        of its session alone, the program, were we not in between. Nor anything where it is in a group of its own: as
+        the first process of a job it could not have left that."""
+        if number == signal.SIGHUP and os.getsid(0) == os.getpid():
+            return False
+        return os.getpgid(self.pid) == os.getpgrp()
+
+    def _send(self, number: int) -> None:
+        with suppress(PermissionError):  # it has become another user's: nobody here may do that, with or without us
+            os.kill(self.pid, number)
 
     def _pass_on(self, number: int) -> None:
         import psutil
@@ -133,7 +142,7 @@ class _Child:
         except psutil.Error:  # it is ending
             family = []
         self.family.update({each.pid: each for each in family})
-        os.kill(self.pid, number)
+        self._send(number)
 
     def _follow(self, number: int) -> None:
         """Pass a signal on to those that the child has left behind, and give them time to end."""
