@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from loopwatch import _core, lifespans, wants
 from loopwatch.callers import Listener
 from loopwatch.config import check_settings, switched_off
-from loopwatch.errors import ConfigError, LoopwatchError
+from loopwatch.errors import LoopwatchError
 from loopwatch.model import Stall
 from loopwatch.settings import Settings
 from loopwatch.wants import state
@@ -115,15 +115,14 @@ def allowed() -> Iterator[None]:
 
 
 def start_from_environment() -> None:
-    """What `loopwatch run` has asked for, in the child that it started. Never raises; `LOOPWATCH=0`: nothing."""
+    """What `loopwatch run` has asked for, in the child that it started. `LOOPWATCH=0`: nothing.
+
+    `ConfigError` for an environment that somebody in between has changed: `loopwatch run` has checked its own.
+    """
     folder = os.environ.get("LOOPWATCH_RECORD")
     if not folder or switched_off():
         return
-    try:
-        settings = Settings().with_environment(os.environ)
-    except ConfigError:  # `loopwatch run` has checked them: somebody else's environment
-        return
-    start_recording(settings, folder)
+    start_recording(Settings().with_environment(os.environ), folder)
 
 
 def start_recording(settings: Settings, folder: str) -> wants.Want:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.project import Done, Project
+from tests.integration.project import STALL, Done, Project
 
 if sys.platform == "win32":
     pytest.skip("POSIX", allow_module_level=True)
@@ -215,7 +215,7 @@ class Counted:
 
 def stalls_of(project: Project, case: str, status: int = 0) -> list[Counted]:
     """The stalls of each process that had a loop, the case's own process first."""
-    done = project.loopwatch("run", "program.py", case)
+    done = project.loopwatch("run", "-q", "program.py", case)
     assert done.returncode == status, done.stderr
     run = project.recording
     sure: Counter[int] = Counter()
@@ -313,6 +313,16 @@ def test_other_pythons_run_on_and_are_named(project: Project) -> None:
         too_old = f"Python {major}.{minor} is too old for loopwatch, which needs 3.11"
         assert (too_old in reasons) == ((3,) <= (major, minor) < (3, 11))
     assert done.stderr.startswith("Nothing was watched in master.py.\nNot watched: app.py: ")
+
+
+def test_settings_that_somebody_in_between_has_spoilt(project: Project) -> None:
+    """The process runs on, and is named with the reason."""
+    project.write("app.py", STALL + "asyncio.run(stall())\nprint('ran')\n")
+    done = project.loopwatch("run", "sh", "-c", f"LOOPWATCH_TRESHOLD=5ms {sys.executable} app.py")
+    assert (done.returncode, done.stdout) == (0, "ran\n")
+    assert "Not watched: app.py: loopwatch cannot start: " in done.stderr
+    assert "LOOPWATCH_TRESHOLD" in done.stderr
+    assert "did you mean LOOPWATCH_THRESHOLD" in done.stderr
 
 
 def test_same_descriptors_after_the_children(project: Project) -> None:
