@@ -97,13 +97,12 @@ typedef struct moment {
 } moment;
 
 /* A thread that has run for most of the time needs no further look. One that has not: is it in a system call, and does
-   it wait for the GIL? */
+   it wait for the GIL? `gil`: as it was seen with the stack, all zero where that was not read this time. */
 static void look_closer(lw_activity *activity, lw_sampler *sampler, const lw_thread_view *view,
-                        const moment *before, const lw_chain *chain, lw_facts *facts)
+                        const moment *before, lw_gil_state gil, lw_facts *facts)
 {
     uintptr_t address;
     uint64_t delay, times, cpu;
-    lw_gil_state gil = chain->gil;
     lw_task_state state = lw_task_look(activity->task, &address);
     facts->runnable = state == LW_TASK_RUNNABLE;
     if (facts->runnable) {
@@ -194,7 +193,8 @@ lw_status lw_activity_sample(lw_activity *activity, lw_sampler *sampler, const l
     if (lw_facts_on_cpu(&facts))
         facts.moved = !accepted || has_moved(activity, sampler, view, chain, *stack);
     else
-        look_closer(activity, sampler, view, &before, chain, &facts);
+        look_closer(activity, sampler, view, &before, accepted && !still ? chain->gil : (lw_gil_state){0},
+                    &facts);
     lw_cause cause = lw_cause_of(&facts);
     lw_tally_add(&activity->tally, cause, facts.holds_gil, start, before.at_ns);
     if (accepted)

@@ -10,11 +10,13 @@ static uint64_t own_part(const lw_request_clock *clock, const lw_loop_marks *mar
     return clock->loop == marks && clock->iteration == iteration ? clock->iteration_ns : 0;
 }
 
-/* Whether that stall was a child task's of its own. */
-static bool own_child(const lw_slot *slot, const lw_loop_marks *marks, uint64_t iteration)
+/* What others had of the stall that is over, where child tasks of the request's own may have had the rest: all since one was
+   seen at work, since the watchdog may not have seen the end yet. */
+static uint64_t not_its_childs(const lw_slot *slot, const lw_loop_marks *marks)
 {
-    return atomic_load(&slot->child_loop) == (uintptr_t)marks &&
-           atomic_load(&slot->child_iteration) == iteration;
+    bool mine = atomic_load(&slot->child_loop) == (uintptr_t)marks &&
+                atomic_load(&slot->child_iteration) == marks->window.iteration;
+    return mine ? atomic_load(&slot->child_others_ns) : marks->window.duration_ns;
 }
 
 LW_HOT void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot,
@@ -24,10 +26,11 @@ LW_HOT void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, co
     if (marks == NULL || !marks->window.open || clock->waited_for == marks->window.iteration)
         return;
     clock->waited_for = marks->window.iteration;
-    if (slot == NULL || own_child(slot, marks, marks->window.iteration))
+    if (slot == NULL)
         return;
     uint64_t own = own_part(clock, marks, marks->window.iteration);
-    uint64_t others = marks->window.duration_ns > own ? marks->window.duration_ns - own : 0;
+    uint64_t others = not_its_childs(slot, marks);
+    others = others > own ? others - own : 0;
     if (others >= marks->threshold_ns) {
         clock->delay_ns += others;
         marks->window.requests++;

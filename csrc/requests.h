@@ -29,8 +29,10 @@ typedef struct lw_slot {
     _Atomic uint32_t endpoint; /* number of its name */
     _Atomic bool marked;       /* a stall refers to it: the watchdog frees it when the name is recorded */
     _Atomic bool ended;
-    /* Stalls of its child tasks, as the watchdog sees them: how long, and the last one (its loop's marks and number). */
+    /* Stalls of its child tasks, as the watchdog sees them: how long, and the last one (its loop's marks and number), with
+       what others had of that one before. */
     _Atomic uint64_t child_ns;
+    _Atomic uint64_t child_others_ns;
     _Atomic uintptr_t child_loop;
     _Atomic uint64_t child_iteration;
     /* Its longest stall: the stack that was seen most in it, a number of the intern table's that many clearings ago. */

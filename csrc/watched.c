@@ -34,19 +34,29 @@ static bool still_in(const lw_loop_marks *marks, const lw_iteration *iteration)
 
 /* ---- records ---- */
 
-/* A stall of a child task is its request's own time as well, where the request's own steps are all that is timed. */
-static void charge_child(lw_watched *watched, lw_look *look, uint64_t iteration, uint64_t until)
+/* What has passed since the last sample was the culprit's, whoever that is. If it is a child task, it is its request's own
+   time as well, where the request's own steps are all that is timed. */
+static void charge_child(lw_watched *watched, lw_look *look, const lw_iteration *iteration, uint64_t until)
 {
     const lw_seen_request *request = &watched->culprit.request;
-    if (request->number == 0 || request->stepping || until <= watched->culprit.charged_ns)
+    uint64_t from = watched->culprit.charged_ns;
+    if (until <= from)
         return;
+    watched->culprit.charged_ns = until;
+    if (request->number == 0 || request->stepping)
+        return;
+    if (watched->culprit.child != request->number) {
+        watched->culprit.child = request->number;
+        watched->culprit.child_ns = 0;
+    }
+    watched->culprit.child_ns += until - from;
     lw_slot *slot = lw_request_slot(look->requests, request->number, request->slot);
     if (slot != NULL) {
-        atomic_fetch_add(&slot->child_ns, until - watched->culprit.charged_ns);
+        atomic_fetch_add(&slot->child_ns, until - from);
+        atomic_store(&slot->child_others_ns, until - iteration->start_ns - watched->culprit.child_ns);
         atomic_store(&slot->child_loop, (uintptr_t)&watched->marks);
-        atomic_store(&slot->child_iteration, iteration);
+        atomic_store(&slot->child_iteration, iteration->number);
     }
-    watched->culprit.charged_ns = until;
 }
 
 static void record_finished(lw_watched *watched, lw_look *look)
@@ -65,7 +75,7 @@ static void record_finished(lw_watched *watched, lw_look *look)
             sampled && lw_activity_report(&watched->activity, look->quota, iteration.end_ns, &record.cause);
         lw_recorder_stall(look->recorder, &watched->record, &record);
         if (sampled) {
-            charge_child(watched, look, iteration.number, iteration.end_ns);
+            charge_child(watched, look, &iteration, iteration.end_ns);
             lw_stall_begin(&watched->stall, 0);
         }
     }
@@ -158,13 +168,11 @@ static bool is_culprit(const lw_watched *watched, const lw_look *look, uintptr_t
            lw_request_slot(look->requests, request->number, request->slot) != NULL;
 }
 
-/* Whose code it was. */
-static void find_culprit(lw_watched *watched, lw_look *look, const lw_iteration *iteration, uint32_t stack)
+/* Whose code it was: the number is 0 if it was no request's. */
+static void find_culprit(lw_watched *watched, lw_look *look)
 {
     lw_seen_request *request = &watched->culprit.request;
     const lw_chain *chain = &watched->chain;
-    if (load(&watched->marks.requests) == 0)
-        return;
     uintptr_t variables = lw_sampler_variables(look->sampler, chain->context);
     if (!is_culprit(watched, look, variables)) {
         if (lw_sampler_request(look->sampler, chain->context, request) != LW_OK)
@@ -172,13 +180,21 @@ static void find_culprit(lw_watched *watched, lw_look *look, const lw_iteration 
         watched->culprit.version = chain->version;
         watched->culprit.variables = variables;
     }
+}
+
+/* Put what was sampled down to the request whose code it was. */
+static void blame(lw_watched *watched, lw_look *look, const lw_iteration *iteration, uint32_t stack)
+{
+    const lw_seen_request *request = &watched->culprit.request;
+    if (load(&watched->marks.requests) != 0)
+        find_culprit(watched, look);
+    charge_child(watched, look, iteration, look->now);
     if (request->number == 0)
         return;
     if (lw_stall_add_request(&watched->stall, request->number, request->slot) &&
         !lw_request_mark(look->requests, request->number, request->slot))
         lw_recorder_request(look->recorder, request->number,
                             lw_endpoint_name(look->requests, request->endpoint));
-    charge_child(watched, look, iteration->number, look->now);
     lw_slot *slot = lw_request_slot(look->requests, request->number, request->slot);
     if (slot != NULL && look->now - iteration->start_ns >= load(&slot->longest_ns)) {
         atomic_store(&slot->longest_ns, look->now - iteration->start_ns);
@@ -207,7 +223,7 @@ static void take_sample(lw_watched *watched, lw_look *look, const lw_iteration *
         watched->stall.outer += watched->chain.outer;
         lw_stall_add(&watched->stall, stack);
         look->now = after;
-        find_culprit(watched, look, iteration, stack);
+        blame(watched, look, iteration, stack);
     } else if (status == LW_FULL) {
         look->tables_full = true;
     } else {
@@ -225,6 +241,7 @@ static void sample(lw_watched *watched, lw_look *look, lw_iteration *iteration)
             lw_activity_begin(&watched->activity, watched->record.thread_number);
         watched->culprit.request.number = 0;
         watched->culprit.charged_ns = iteration->start_ns;
+        watched->culprit.child = 0;
     }
     if (look->sampler != NULL)
         take_sample(watched, look, iteration);

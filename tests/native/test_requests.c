@@ -229,6 +229,13 @@ CASE(a_stall_of_its_own_child_delays_nobody_else_than_others)
     lw_request_resumed(&parent, marks, slot, 51 * MS);
     lw_request_suspended(&parent, marks, 52 * MS);
     CHECK_EQUAL(parent.delay_ns, 0);
+
+    lw_loop_poll_passed(marks, 152 * MS); /* of these 100 ms, others had 70 before its child was seen */
+    atomic_store(&slot->child_iteration, 2);
+    atomic_store(&slot->child_others_ns, 70 * MS);
+    lw_request_resumed(&parent, marks, slot, 153 * MS);
+    lw_request_suspended(&parent, marks, 154 * MS);
+    CHECK_EQUAL(parent.delay_ns, 69 * MS); /* 1 ms was its own */
     lw_requests_destroy(requests);
     free(marks);
 }
