@@ -209,7 +209,10 @@ cdef object _epoll_of(selector):
 cdef lw_status _attach_asyncio(loop, lw_loop_options *options) except *:
     cdef lw_status status
     options.kind = "asyncio"
-    selector = getattr(loop, "_selector", None)
+    # A loop that lets a toolkit wait for events (qasync) has a selector as well, and never asks it. asyncio's own
+    # run_forever sets `_thread_id` before the loop is the running one (Lib/asyncio/base_events.py, 3.11 to 3.15).
+    runs_itself = getattr(loop, "_thread_id", None) is not None
+    selector = getattr(loop, "_selector", None) if runs_itself else None
     epoll = _epoll_of(selector)
     if _wants("slot") and epoll is not None:
         options.descriptor = epoll.fileno()

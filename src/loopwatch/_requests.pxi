@@ -97,7 +97,8 @@ cdef int _learn_contexts() except -1:
     """At import: what contexts look like inside."""
     few, many = contextvars.Context(), contextvars.Context()
     variable = lw_badge_variable()
-    probes = [contextvars.ContextVar(f"loopwatch.probe{number}") for number in range(40)]
+    # More than 16 that differ in five bits of their hashes have an array for a table (Python/hamt.c): so many do.
+    probes = [contextvars.ContextVar(f"loopwatch.probe{number}") for number in range(200)]
     few.run(variable.set, None)
     for probe in probes:
         many.run(probe.set, None)

@@ -371,6 +371,38 @@ def test_without_descriptors_durations_remain(tmp_path: Path) -> None:
     assert output.split() == ["1"]
 
 
+def test_a_loop_that_a_toolkit_drives(tmp_path: Path) -> None:
+    """As qasync's on the loop of Qt: one of asyncio's, with a selector that nobody asks. Its waiting is no stall."""
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        class Toolkit(asyncio.SelectorEventLoop):
+            def run_forever(self):
+                asyncio._set_running_loop(self)
+                while not self._stopping:
+                    while self._ready:
+                        self._ready.popleft()._run()
+                    time.sleep(0.3)
+                asyncio._set_running_loop(None)
+
+        async def main():
+            for _ in range(3):
+                await asyncio.sleep(0)
+                block(0.1)
+                future = loop.create_future()
+                threading.Timer(0.05, lambda: loop.call_soon_threadsafe(future.set_result, None)).start()
+                await future
+
+        loopwatch.start(record="rec")
+        loop = Toolkit()
+        loop.run_until_complete(main())
+        """,
+    )
+    assert len(stalls) >= 3
+    assert {stall.function for stall in stalls if stall.duration > 0.05} == {"block"}
+    assert max(stall.duration for stall in stalls) < 0.25
+
+
 @pytest.mark.parametrize(("loop", "way"), [("asyncio", "select"), ("uvloop", "uv"), ("asyncio", "context")])
 def test_the_other_ways_to_see_a_poll(tmp_path: Path, loop: str, way: str) -> None:
     output, (stalls,) = run_program(
