@@ -43,7 +43,8 @@ def tests(session: nox.Session) -> None:
     sdist = os.environ.get("TESTED_SDIST")
     # What is imported is compiled then; most of all these packages is not.
     session.install("-q", "--no-compile", f"{unpack(session, sdist) if sdist else '.'}[test]")
-    session.run("pytest", "-q", *session.posargs)
+    # As a module: processes that the tests spawn import again what they were started with, and that is all of pytest.
+    session.run("python", "-m", "pytest", "-q", *session.posargs)
 
 
 @nox.session(python=VERSIONS)

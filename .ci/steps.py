@@ -149,6 +149,11 @@ def install_nox(steps: Steps) -> bool:
     return steps.run("nox", "bash", "-c", f"'{sys.executable}' -m venv --clear --without-pip '{NOX}' && {pip}")
 
 
+def is_alone(file: Path) -> bool:
+    """Whether it has tests that are marked so: the others need not be collected."""
+    return f"pytest.mark.{ALONE}" in file.read_text()
+
+
 class Matrix:
     """The tests of one interpreter after another, first those that may run beside others."""
 
@@ -196,14 +201,16 @@ class Matrix:
 
     def alone(self) -> None:
         """What notices any other load, once more for each of them."""
+        files = [str(file.relative_to(ROOT)) for file in sorted((ROOT / "tests").rglob("test_*.py")) if is_alone(file)]
         for version in sorted(self._there):
             if version == OURS:
-                self._make_test(f"{version} alone", ALONE)
+                self._make_test(f"{version} alone", ALONE, *files)
             else:
-                self._nox_tests(f"{version} alone", version, ALONE)
+                self._nox_tests(f"{version} alone", version, ALONE, *files)
 
-    def _make_test(self, label: str, marked: str) -> None:
-        self._steps.run(label, "make", "test", f"ARGS=-m '{marked}' --junitxml='{summary.junit(RESULTS, label)}'")
+    def _make_test(self, label: str, marked: str, *which: str) -> None:
+        arguments = f"-m '{marked}' --junitxml='{summary.junit(RESULTS, label)}' {' '.join(which)}"
+        self._steps.run(label, "make", "test", f"ARGS={arguments}")
 
     def _nox_tests(self, label: str, version: str, marked: str, *which: str) -> None:
         # No cache: they would all write the same one.

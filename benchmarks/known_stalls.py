@@ -84,16 +84,15 @@ def scenario(function: Scenario) -> Scenario:
 def enough(prepare: Callable[[int], Data], work: Callable[[Data], object]) -> int:
     """The size, a power of two, at which `work(prepare(size))` takes at least WORK here."""
     size = 1
-    while True:
-        durations = []
-        for _ in range(3):
-            data = prepare(size)
-            begin = time.thread_time()
-            work(data)
-            durations.append(time.thread_time() - begin)
-        if min(durations) >= WORK:
-            return size
+    while any(cpu_seconds(prepare(size), work) < WORK for _ in range(3)):
         size *= 2
+    return size
+
+
+def cpu_seconds(data: Data, work: Callable[[Data], object]) -> float:
+    begin = time.thread_time()
+    work(data)
+    return time.thread_time() - begin
 
 
 async def settle() -> None:

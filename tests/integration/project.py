@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from loopwatch.analysis.run import Run, load
 from loopwatch.recording import find_recordings
 
@@ -31,6 +33,11 @@ async def stall():
     block()
     await asyncio.sleep(0.001)
 """
+
+
+def once(*cases: tuple[Any, ...]) -> list[Any]:
+    """Further cases of a test, the same on every interpreter: one of them runs them (CONTRIBUTING.md)."""
+    return [pytest.param(*case, marks=pytest.mark.once) for case in cases]
 
 
 @dataclass

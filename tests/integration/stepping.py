@@ -32,15 +32,14 @@ _BEGIN, _END = signal.SIGUSR1, signal.SIGUSR2
 
 def _ptrace(request: int, pid: int = 0, number: int = 0) -> None:
     """ptrace(2) without an address. Raises OSError."""
-    call = _libc.ptrace
-    call.restype = ctypes.c_long
-    call.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
-    if call(request, pid, None, number) == -1:
+    if _libc.ptrace(request, pid, None, number) == -1:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.restype = ctypes.c_long
+_libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
 
 
 def step(work: Callable[[], None], most: int) -> int:

@@ -16,7 +16,7 @@ from tests.integration.watched_program import LOOPS, run_program
 PRELUDE = """
 import gc, hashlib, json as json_, os, pickle, re, socket
 
-TEXT = json_.dumps([{"a": number, "b": str(number)} for number in range(150_000)])
+TEXT = []
 DATA = bytes(40_000_000)
 
 def until(seconds):
@@ -60,7 +60,7 @@ def empty_loop():
         pass
 
 def held_call():
-    json_.loads(TEXT)
+    json_.loads(TEXT[0])
 
 def expression():
     re.match(r"(a+)+$", "a" * 22 + "b")
@@ -94,7 +94,10 @@ def collect():
 GARBAGE = []
 
 def make_garbage():
-    GARBAGE.extend([number] for number in range(1_000_000))
+    GARBAGE.extend([number] for number in range(400_000))
+
+def make_text():
+    TEXT.append(json_.dumps([{"a": number, "b": str(number)} for number in range(150_000)]))
 """
 
 CASES = {
@@ -172,6 +175,7 @@ async def main():
         {work}()
     await asyncio.sleep(0.005)
 
+make_text() if {work == "held_call"} else None
 loopwatch.start(record="rec")
 run(main())
 """,
@@ -354,7 +358,7 @@ def test_descriptors_are_given_back(tmp_path: Path) -> None:
             await asyncio.sleep(0.02)
 
         loopwatch.start(record="rec")
-        loops = [new_loop() for _ in range(80)]  # all at once, so that each is another one
+        loops = [new_loop() for _ in range(40)]  # all at once, so that each is another one
         loops[0].run_until_complete(main())
         before = count()
         for loop in loops:

@@ -40,6 +40,9 @@ async def main():
     for slug, module in modules.items():
         begin = time.time()
         await repeat(module.stall)
+        for process in getattr(module, "BUSY", ()):
+            process.kill()
+            process.wait()
         print(json.dumps([slug, begin, time.time()]), flush=True)
 
 if sys.argv[1] == "uvloop":

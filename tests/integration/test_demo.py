@@ -26,7 +26,7 @@ BLOCKING = {
 @pytest.mark.skipif(sys.platform == "win32", reason="ends the server by SIGINT")
 def test_demo(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "examples.demo", "--seconds", "4", "--dir", str(tmp_path)]
+    command = [sys.executable, "-m", "examples.demo", "--seconds", "2", "--dir", str(tmp_path)]
     demo = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=100)
     assert demo.returncode == 0, demo.stdout + demo.stderr
     assert "time.sleep" in demo.stdout

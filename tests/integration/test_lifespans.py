@@ -9,11 +9,10 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from typing import Any
 
 import pytest
 
-from tests.integration.project import PATIENCE, Project
+from tests.integration.project import PATIENCE, Project, once
 
 if sys.platform == "win32":
     pytest.skip("POSIX", allow_module_level=True)
@@ -86,11 +85,6 @@ def metrics():
 """
 
 
-def with_uvicorn(*others: str) -> list[Any]:
-    """What is hooked of the others is the same code on every interpreter."""
-    return ["uvicorn", *(pytest.param(name, marks=pytest.mark.once) for name in others)]
-
-
 def served(project: Project, name: str, program: str) -> tuple[list[str], str]:
     """The log lines of a server that is started, asked to block, and stopped; and the answer to the last request."""
     if importlib.util.find_spec(name.partition("-")[0]) is None:
@@ -130,7 +124,7 @@ def served(project: Project, name: str, program: str) -> tuple[list[str], str]:
     return [line for line in text.splitlines() if line.split(" ", 1)[0] in own], answer
 
 
-@pytest.mark.parametrize("name", with_uvicorn(*[name for name in SERVERS if name != "uvicorn"]))
+@pytest.mark.parametrize("name", ["uvicorn", *once(*((name,) for name in SERVERS if name != "uvicorn"))])
 def test_start(project: Project, name: str) -> None:
     lines, _ = served(project, name, PROGRAM % "loopwatch.start()")
     assert set(lines) - {"imports INFO startup"} >= {"load INFO startup", "block WARNING serving"}
@@ -142,7 +136,7 @@ def test_start(project: Project, name: str) -> None:
         assert "close WARNING shutdown" in lines
 
 
-@pytest.mark.parametrize("name", with_uvicorn("gunicorn", "hypercorn", "granian"))
+@pytest.mark.parametrize("name", ["uvicorn", *once(("gunicorn",), ("hypercorn",), ("granian",))])
 def test_app_without_lifespan(project: Project, name: str) -> None:
     """Its start-up ends all the same: it would hide all stalls."""
     lines, _ = served(project, name, WITHOUT_LIFESPAN % "loopwatch.start()")
@@ -157,7 +151,7 @@ def test_started_in_the_lifespan(project: Project) -> None:
 
 @pytest.mark.parametrize(
     ("name", "start"),
-    [("uvicorn", ""), pytest.param("hypercorn", "", marks=pytest.mark.once), ("uvicorn", "loopwatch.start()")],
+    [("uvicorn", ""), *once(("hypercorn", "")), ("uvicorn", "loopwatch.start()")],
 )
 def test_metrics(project: Project, name: str, start: str) -> None:
     """By themselves and after `start()`: start-up is in no figure."""

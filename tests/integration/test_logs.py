@@ -125,7 +125,7 @@ def test_forked_children(tmp_path: Path) -> None:
     assert [line for line in lines if "threads" in line] == ["threads 2 0", "threads 2 0", "threads 1 0"]
 
 
-@pytest.mark.parametrize("failing", ["raise ValueError(record.stall_line)", "time.sleep(3)"])
+@pytest.mark.parametrize("failing", ["raise ValueError(record.stall_line)", "over.wait(20)"])
 def test_bad_handlers(tmp_path: Path, failing: str) -> None:
     """They cost neither the loop, nor who else is told, nor the end of the program."""
     lines = run_logged(
@@ -137,7 +137,7 @@ def test_bad_handlers(tmp_path: Path, failing: str) -> None:
                 entered.set()
                 {failing}
 
-        entered = threading.Event()
+        entered, over = threading.Event(), threading.Event()
         logging.getLogger("loopwatch").addHandler(Bad())
         loopwatch.start()
         with loopwatch.watching() as watch:
@@ -146,6 +146,7 @@ def test_bad_handlers(tmp_path: Path, failing: str) -> None:
             begin = time.monotonic()
             run(blocking())
             took = time.monotonic() - begin
+            over.set()
         print(sum(stall.duration >= 0.05 for stall in watch.stalls) >= 2, took < 5)
         """,
     )
@@ -242,7 +243,7 @@ def test_untold_are_told_later(tmp_path: Path) -> None:
         SHOWN
         + """
     run(many())
-    time.sleep(3.5)
+    time.sleep(2.5)
     print("idle", flush=True)
     from loopwatch import _core
     wait, waits = _core.wait, []

@@ -70,7 +70,7 @@ async def main():
     end = time.monotonic() + 0.03
     while time.monotonic() < end:
         pass
-    await asyncio.sleep(1.5)
+    await asyncio.sleep(0.5)
     show()
 show()
 run(main())
@@ -318,7 +318,7 @@ def test_prometheus_server(project: Project, workers: tuple[int, set[int]]) -> N
         f"""
         scrape_configs:
           - job_name: app
-            scrape_interval: 1s
+            scrape_interval: 200ms
             static_configs: [{{targets: ["127.0.0.1:{port}"]}}]
         """,
     )

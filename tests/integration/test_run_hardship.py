@@ -3,8 +3,10 @@ was written until then can be read."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
+import itertools
 import json
 import os
 import random
@@ -20,8 +22,9 @@ import pytest
 
 from benchmarks import forks
 from loopwatch.analysis.run import load
+from loopwatch.errors import LoopwatchError
 from loopwatch.recording import find_recordings
-from tests.integration.project import LOOPWATCH, STALL, Done, Project
+from tests.integration.project import LOOPWATCH, PATIENCE, STALL, Done, Project
 from tests.integration.watched_program import LOOPS
 
 if sys.platform != "linux":
@@ -129,9 +132,9 @@ def all_told(project: Project, done: Done, stalls: int = 5) -> int:
     """Each stall is recorded, or there is a word that it may be missing; how many are recorded."""
     recorded = dropped = 0
     for folder in project.folder.rglob("*Z-*"):
-        shown = project.loopwatch("report", "-f", "json", str(folder))
-        totals = json.loads(shown.stdout)["totals"] if shown.returncode == 0 else {"stalls": 0, "records_dropped": 0}
-        recorded, dropped = recorded + totals["stalls"], dropped + totals["records_dropped"]
+        with contextlib.suppress(LoopwatchError):  # there is nothing in it
+            totals = load(find_recordings([folder])).totals
+            recorded, dropped = recorded + totals.stalls, dropped + totals.dropped
     assert bool(dropped) == ("could not be written (disk full or gone)" in done.stderr)
     if recorded < stalls:
         assert recorded + dropped >= stalls or not recorded
@@ -139,7 +142,7 @@ def all_told(project: Project, done: Done, stalls: int = 5) -> int:
     return recorded
 
 
-LIMITS = [0, 1, 3, 100, *(random.Random(1).randrange(200, 12000) for _ in range(5))]  # bytes
+LIMITS = [0, 1, 3, 100, *random.Random(1).sample(range(200, 12000), 5)]  # bytes
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -181,37 +184,39 @@ def test_disk_that_stays_full(project: Project) -> None:
     assert f"cannot be written any more ({os.strerror(errno.ENOSPC)})" in done.stderr
 
 
-LEAVING = ["os._exit(7)", "os.kill(os.getpid(), signal.SIGTERM)"]
-
-
-@pytest.mark.parametrize("leave", LEAVING)
-@pytest.mark.parametrize("worker", [False, True])
-def test_a_loop_that_was_quiet_before_its_process_left(project: Project, leave: str, worker: bool) -> None:
-    """`loopwatch run` knows when its own child has left; of others it is known how long they were not quiet."""
-    fork = "if os.fork():\n    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]) % 256)\n" if worker else ""
-    project.write(
-        "app.py",
-        f"""
+QUIET = """
 import asyncio, os, signal, sys, time
-{fork}async def main():
+if sys.argv[1] == "worker" and os.fork():
+    sys.exit(os.waitstatus_to_exitcode(os.wait()[1]) % 256)
+async def main():
     for number in range(6):
         time.sleep(0.02)
         await asyncio.sleep(0.03)
     await asyncio.sleep(2.5)
-    {leave}
+    os._exit(7) if sys.argv[2] == "exit" else os.kill(os.getpid(), signal.SIGTERM)
 asyncio.run(main())
-""",
-    )
-    done = project.loopwatch("run", "app.py")
-    assert done.returncode in (7, 143, 241)
-    run = project.recording
-    (loop,) = (loop for each in run.processes for loop in each.loops)
-    assert loop.iterations >= 7
-    assert loop.stalls == run.totals.stalls >= 6
-    assert 0.8 < loop.seconds < 2 if worker else 2.8 < loop.seconds < 10
-    assert loop.seconds <= run.seconds
-    assert loop.utilization < 0.5
-    assert "(100 %)" not in done.stderr
+"""
+
+
+def test_a_loop_that_was_quiet_before_its_process_left(project: Project) -> None:
+    """`loopwatch run` knows when its own child has left; of others it is known how long they were not quiet. They wait
+    most of the time, so all of them side by side."""
+    project.write("app.py", QUIET)
+    started = {
+        (who, leave): project.start("run", f"--dir={who}-{leave}", "app.py", who, leave)
+        for who, leave in itertools.product(("main", "worker"), ("exit", "signal"))
+    }
+    for (who, leave), process in started.items():
+        _, said = process.communicate(timeout=PATIENCE)
+        assert process.returncode in (7, 143, 241), said
+        run = load(find_recordings([project.folder / f"{who}-{leave}"]))
+        (loop,) = (loop for each in run.processes for loop in each.loops)
+        assert loop.iterations >= 7
+        assert loop.stalls == run.totals.stalls >= 6
+        assert 0.8 < loop.seconds < 2 if who == "worker" else 2.8 < loop.seconds < 10
+        assert loop.seconds <= run.seconds
+        assert loop.utilization < 0.5
+        assert "(100 %)" not in said
 
 
 def powerless(*command: str) -> list[str]:
@@ -231,6 +236,23 @@ def test_folder_that_is_read_only(project: Project) -> None:
     assert done.stderr == (
         f"loopwatch: closed cannot hold a recording ({os.strerror(13)}): app.py runs without being watched\n"
     )
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+@pytest.mark.parametrize("switch", ["1", "0"])
+def test_working_directory_that_goes(project: Project, when: str, switch: str) -> None:
+    """The program runs as it would without us, and what can be recorded is."""
+    leave = "import os\ntry:\n    os.rmdir('../gone')\nexcept OSError:\n    pass\n"
+    app = project.write("app.py", PROGRAM.replace("raise", f"{leave}raise"))
+    (project.folder / "gone").mkdir()
+    script = 'cd gone && { [ "$1" = meanwhile ] || rmdir ../gone; } && shift && exec "$@"'
+    command = [*LOOPWATCH, "run", f"--dir={project.folder / 'recordings'}", sys.executable, str(app)]
+    done = project.run(["sh", "-c", script, "sh", when, *command], LOOPWATCH=switch, LOOPWATCH_LOG="1")
+    alike(project, done)
+    if switch == "1":
+        assert all_told(project, done) == 5
+        assert f"Recorded in {project.folder}" in done.stderr
+        assert "app.py:4 block" in done.stderr
 
 
 @pytest.mark.parametrize("what", ["os.chmod(folder, 0o500)", "shutil.rmtree(folder)", "shutil.rmtree('.loopwatch')"])

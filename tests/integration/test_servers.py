@@ -52,6 +52,7 @@ SERVERS = {
 WITHOUT_LIFESPAN = {"daphne"}
 # Those that let the app stop, when they are told to, before they end themselves.
 UNLOADED = {"uvicorn", "uvicorn-uvloop", "hypercorn", "granian", "gunicorn", "aiohttp", "sanic", "sanic-workers"}
+UNLOADED |= {"gunicorn-uvicorn", "gunicorn-preload"}
 # The roles of the processes that block. Most masters run no loop, and so are not in the recording; gunicorn's does.
 ROLES = {
     "uvicorn": "main",
@@ -96,9 +97,9 @@ class Server:
         finally:
             connection.close()
 
-    def stop(self) -> None:
+    def stop(self, number: int = signal.SIGINT) -> None:
         """As from the keyboard, but for this process alone."""
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(number)
         self.process.wait(PATIENCE)
 
 
@@ -112,7 +113,8 @@ def serving(project: Project, name: str, *options: str) -> Iterator[Server]:
     project.write("program.py", PROGRAMS[framework])
     server = Server(project, command, *options)
     yield server
-    server.stop()
+    # At SIGINT gunicorn tells its workers to quit, and uvicorn's do not listen to that: they are killed in the end.
+    server.stop(signal.SIGTERM if "UvicornWorker" in command else signal.SIGINT)
 
 
 def stalls_in(run: Run, function: str) -> list[PlacedStall]:

@@ -195,13 +195,18 @@ def test_children_of_every_kind(tmp_path: Path, loop: str) -> None:
             assert os.waitpid(child, 0)[1] == 0
 
         async def main():
-            for act in (own_loop, leave_at_once, exit_the_polite_way, start_anew, fork_again) * 3:
-                child = os.fork()
-                if not child:
-                    try: act()
-                    except SystemExit: pass
-                    finally: os._exit(0)
-                assert os.waitpid(child, 0)[1] == 0, act
+            for _ in range(3):
+                children = {}
+                for act in (own_loop, leave_at_once, exit_the_polite_way, start_anew, fork_again):
+                    child = os.fork()
+                    if not child:
+                        try: act()
+                        except SystemExit: pass
+                        finally: os._exit(0)
+                    children[child] = act
+                    await asyncio.sleep(0.001)
+                for child, act in children.items():
+                    assert os.waitpid(child, 0)[1] == 0, act
                 await asyncio.sleep(0.001)
             block()
 

@@ -16,7 +16,7 @@ from tests.integration.judge import Calls
 from tests.integration.sampling import TURN, Samples, sample
 from tests.integration.workloads import WORKLOADS
 
-ROUND = 0.4
+ROUND = 0.2
 """Seconds of each workload in a round."""
 
 
