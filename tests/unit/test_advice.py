@@ -226,6 +226,31 @@ def test_a_module_that_is_imported_late(tmp_path: Path) -> None:
     assert advice and advice.slug == "python"
 
 
+@pytest.mark.parametrize(
+    ("call", "below", "code"),
+    [
+        ("POOL.submit(f).result()", "", "x = await asyncio.wrap_future(POOL.submit(f))"),
+        ("job.result()", "Future.result", "x = await asyncio.wrap_future(job)"),
+        ("job.result(5)", "Future.result", "x = await asyncio.to_thread(job.result, 5)"),
+        ("job.exception()", "Future.exception", "x = await asyncio.to_thread(job.exception)"),
+        ("client.flush()", "Future.result", "x = await asyncio.to_thread(client.flush)"),
+        ("POOL.shutdown()", "", "x = await asyncio.to_thread(POOL.shutdown)"),
+    ],
+)
+def test_only_a_future_is_wrapped(call: str, below: str, code: str, tmp_path: Path) -> None:
+    source = f"""from concurrent.futures import ThreadPoolExecutor
+POOL = ThreadPoolExecutor()
+async def handler(job, client):
+    x = «{call}»
+"""
+    library = [frame_of("client/api.py:Client.flush")] if "client" in call else []
+    inner = [frame_of(f"lib:concurrent/futures/_base.py:{below}")] if below else []
+    inner = inner or [frame_of("lib:concurrent/futures/thread.py:ThreadPoolExecutor.shutdown")]
+    advice = advise(tmp_path, source, "blocked", *library, *inner)
+    assert advice and advice.slug == "future" and advice.change
+    assert advice.change.code == code
+
+
 def test_what_is_entered(tmp_path: Path) -> None:
     """Up to Python 3.12 the compiler notes the whole statement for it."""
     source = "import threading\nLOCK = threading.Lock()\nasync def handler():\n    «with LOCK: pass»\n"

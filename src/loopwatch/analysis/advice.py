@@ -54,6 +54,7 @@ class Rule:
     shape: str = ""
     own: bool = True
     mend: str = ""
+    mends: tuple[str, ...] = ()
 
     @property
     def is_general(self) -> bool:
@@ -161,13 +162,24 @@ class Advisor:
         for frame in _own_frames(site):
             module, node = self._node(frame, site.since)
             if module is not None and isinstance(node, ast.Call):
-                code = rewritten(node, module, rule.mend) if rule.mend != "offload" and frame is site.frame else ""
+                known = frame is site.frame and self._has_template(rule, site)
+                code = rewritten(node, module, rule.mend) if known else ""
                 code = code or sent_away(node, module, self._of(module), elsewhere)
                 if code:
                     return Change(frame, code)
             if module is not None and module.in_coroutine(frame.line):
                 return None
         return None
+
+    def _has_template(self, rule: Rule, site: Site) -> bool:
+        """Whether the rule says what becomes of the call on the site's line."""
+        return rule.mend != "offload" and (not rule.mends or _any(rule.mends, tuple(self._called(site))))
+
+    def _called(self, site: Site) -> Iterator[str]:
+        """What the site's line calls: by where its name comes from, and the function that this was."""
+        yield self._origin(site)
+        for frame in below(site.stack)[:1] if site.stack else ():
+            yield f"{short(frame, self._cwd)}:{frame.function}"
 
     def _node(self, frame: Frame, since: float) -> tuple[Module | None, ast.expr | None]:
         module = self._modules.of(frame.file, since)
