@@ -68,6 +68,39 @@ def test_formats_and_files(project: Path) -> None:
     assert (project / "a.json").stat().st_mode & 0o777 == 0o666 & ~umask()
 
 
+def test_a_file_that_is_there_keeps_its_mode(project: Path) -> None:
+    (project / "a.json").write_text("old")
+    (project / "a.json").chmod(0o640)
+    assert run("report", "-o", "a.json").exit_code == 0
+    assert (project / "a.json").read_text().startswith("{")
+    assert (project / "a.json").stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX")
+def test_a_link_stays_one(project: Path) -> None:
+    (project / "runs").mkdir()
+    (project / "latest.html").symlink_to("runs/7.html")
+    for _ in range(2):  # what it points to is made, then written over
+        assert run("report", "-o", "latest.html").exit_code == 0
+        assert (project / "latest.html").readlink() == Path("runs/7.html")
+        assert "</html>" in (project / "runs/7.html").read_text(encoding="utf-8")
+    assert [path.name for path in (project / "runs").iterdir()] == ["7.html"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd/1").exists(), reason="needs /proc")
+def test_standard_output_by_name_is_left_where_it_is(project: Path) -> None:
+    """By a link like /dev/stdout, which itself shall not be at stake here: root may replace it."""
+    (project / "stdout").symlink_to("/proc/self/fd/1")
+    with (project / "out").open("wb") as out:
+        before = os.fstat(out.fileno()).st_ino
+        command = [sys.executable, "-m", "loopwatch", "report", "-f", "json", "-o", "stdout"]
+        child = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(SOURCE)}, stdout=out)
+    assert child.returncode == 0
+    assert (project / "stdout").is_symlink()
+    assert (project / "out").stat().st_ino == before
+    assert json.loads((project / "out").read_text())["schema"] == "loopwatch-report/1"
+
+
 def umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

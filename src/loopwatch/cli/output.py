@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -35,6 +36,7 @@ class _PlainStream:
 @contextlib.contextmanager
 def opened(file: str | None) -> Iterator[TextIO]:
     """A stream for a report: standard output for None and ``-``, else a file that appears once it is complete.
+    What a link points to is written in place.
 
     `LoopwatchError` when the file cannot be written. That nobody reads standard output any more is no error: they
     have seen enough.
@@ -50,8 +52,9 @@ def opened(file: str | None) -> Iterator[TextIO]:
         return
     path = Path(file)
     try:
-        # A pipe or a device cannot be replaced by a file.
-        writer = _replacing(path) if path.is_file() or not path.exists() else path.open("w", encoding="utf-8")
+        # A pipe or a device cannot be replaced by a file, and a link is meant to stay: /dev/stdout is one, too.
+        replaceable = not path.is_symlink() and (path.is_file() or not path.exists())
+        writer = _replacing(path) if replaceable else path.open("w", encoding="utf-8")
         with writer as stream:
             yield cast(TextIO, stream)
     except OSError as error:
@@ -77,10 +80,18 @@ def _replacing(path: Path) -> Iterator[IO[str]]:
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
             yield stream
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(name).chmod(0o666 & ~mask)
+        Path(name).chmod(_mode(path))
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def _mode(path: Path) -> int:
+    """That of the file that is there, else the one of a new file."""
+    try:
+        return stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError:
+        mask = os.umask(0)
+        os.umask(mask)
+        return 0o666 & ~mask
