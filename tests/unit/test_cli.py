@@ -331,3 +331,16 @@ def test_diff_of_nonsense(project: Path) -> None:
     assert error("diff", "empty", ".").startswith("there is no recording in empty; ")
     (project / "text.jsonl").write_text("hello\n")
     assert "text.jsonl is not a loopwatch recording; " in error("diff", "text.jsonl", ".")
+
+
+def test_diff_heeds_the_settings(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (project / ".loopwatch").rename(project / "kept")
+    (folder,) = (project / "kept").iterdir()
+    assert error("diff", ".", folder.name).startswith("there is no recording in .")
+    monkeypatch.setenv("LOOPWATCH_DIR", "kept")
+    assert run("diff", ".", folder.name).exit_code == 0
+    # A change of what is own code is a change of the places, in both runs.
+    monkeypatch.setenv("LOOPWATCH_APP", "sk")
+    run("diff", ".", ".", "-f", "json", "-o", "a.json")
+    found = json.loads((project / "a.json").read_text())
+    assert "self.tree_.predict(X)" in {site["expression"] for site in found["sites"]}

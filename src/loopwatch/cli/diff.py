@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -13,6 +14,7 @@ from loopwatch.cli.output import opened
 from loopwatch.cwd import working_directory
 from loopwatch.recording import find_recordings
 from loopwatch.report.diff import write_json, write_text
+from loopwatch.settings import settings_for
 
 
 @click.command("diff")
@@ -26,7 +28,8 @@ def command(before: Path, after: Path, name: str, file: str | None) -> int:
     Both are named as for `loopwatch report`. They are compared per request where both served requests, else per
     minute.
     """
-    old, new = (load(find_recordings([path])) for path in (before, after))
+    settings = settings_for(working_directory(), os.environ, {})
+    old, new = (load(find_recordings([path], base=settings.dir, app=settings.app)) for path in (before, after))
     diff = compare(old, new, _source_of)
     with opened(file) as out:
         (write_json if name == "json" else write_text)(diff, out)
