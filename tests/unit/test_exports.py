@@ -169,3 +169,28 @@ def test_markdown_keeps_texts_texts(tmp_path: Path) -> None:
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 9 for row in rows)
     outside = re.sub(r"`+[^`].*?`+|<details><summary><code>|</code></summary>|</details>", "", text)
     assert "<b>" not in re.sub(r"(?s)```.*?```", "", outside)
+
+
+def test_markdown_says_what_the_text_report_says(tmp_path: Path) -> None:
+    builder = make_project(tmp_path, hung=True)
+    (folder,) = (tmp_path / ".loopwatch").iterdir()
+    odd = {"pid": 9, "executable": "/old/python", "command": ["tool", "<b>"], "reason": "Python 3.9 is *too* old"}
+    (folder / "9-1.unwatched").write_text(json.dumps(odd))
+    (folder / "notes.jsonl").write_text('{"a": 1}\n')
+    builder.summary(10_900, stalls=70, stalled_ns=9_000_000_000)
+    builder.write(folder)
+    for alive, label in ((True, "STILL RUNNING"), (False, "NEVER ENDED")):
+        run = load(find_recordings([tmp_path]), alive=[lambda _: False, lambda _: True][alive])
+        text = export("markdown", run).decode()
+        head, _, rest = text.partition("\n| #")
+        assert f"\n**{label}** pid 4711 " in head
+        assert (" so far" in head) is alive
+        assert ', in main.py:6 predict: heavy\\_model.predict(features, tag="日本")' in head
+        assert r"> Not watched: pid 9 (tool \<b\>): Python 3.9 is \*too\* old" in rest
+        assert "notes.jsonl is not a loopwatch recording" in rest
+        assert "only the time is known, not the line" in rest
+    chosen = load(find_recordings([tmp_path]), Selection(least=0.045, endpoint="GET /*"))
+    lines = export("markdown", chosen).decode().splitlines()
+    assert lines[0].startswith("### loopwatch: the event loop was blocked for 0 s")
+    assert lines[2] == r"Only stalls of at least 45 ms caused by GET /\* are counted."
+    assert any("without a record, at times unknown" in line for line in lines)

@@ -12,15 +12,19 @@ from loopwatch.analysis.run import Run
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Excerpt, Source
 from loopwatch.report.json import site_object
-from loopwatch.report.notes import process_notes
+from loopwatch.report.notes import run_notes, unwatched_notes
 from loopwatch.report.protocol import Options
+from loopwatch.report.selected import selected
 from loopwatch.report.stacks import unknown
+from loopwatch.report.unfinished import unfinished
 from loopwatch.report.words import command, counted, duration, number, plain, share
 
 _MOST_ROWS = 20
 _MOST_DETAILS = 5
 _MOST_ENDPOINTS = 2
 _MOST_FRAMES = 60  # of one stack
+_MOST_OPEN = 10  # lines about stalls without an end
+_MOST_NOTES = 20
 
 
 class MarkdownReporter:
@@ -50,7 +54,12 @@ class _Page:
         worst = f", the longest {duration(totals.worst)}" if totals.stalls else ""
         yield f"### loopwatch: the event loop was blocked for {blocked} in {stalls}{worst}"
         yield ""
-        parts = [code(command(self.run.command) or "no command"), duration(self.run.seconds)]
+        if selection := selected(self.run.selection):
+            yield escaped(selection)
+            yield ""
+        yield from self._open()
+        so_far = " so far" if any(each.running for each in self.run.processes) else ""
+        parts = [code(command(self.run.command) or "no command"), duration(self.run.seconds) + so_far]
         parts += [f"threshold {duration(self.run.threshold)}"] if self.run.threshold else []
         parts += [f"{counted(totals.requests_delayed, 'request')} delayed"] if totals.requests_delayed else []
         yield " · ".join(parts)
@@ -62,6 +71,15 @@ class _Page:
             yield from self._details(site, found)
         yield from self._apart()
         yield from self._notes()
+
+    def _open(self) -> Iterator[str]:
+        lines = list(unfinished(self.run, self._place))
+        for each in lines[:_MOST_OPEN]:
+            yield f"**{each.label}** {escaped(f'{each.lead} {each.length}{each.rest}')}"
+            yield ""
+        if len(lines) > _MOST_OPEN:
+            yield f"… and {number(len(lines) - _MOST_OPEN)} more like these"
+            yield ""
 
     def _table(self, sites: list[Site], objects: list[dict[str, Any]]) -> Iterator[str]:
         if not sites:
@@ -128,13 +146,18 @@ class _Page:
                 yield ""
 
     def _notes(self) -> Iterator[str]:
-        notes = {note for each in self.run.processes for note in process_notes(each.process)}
-        left_out = [*map(str, self.run.skipped), *self.run.unreadable]
-        lines = [f"> {escaped(plain(note))}" for note in sorted(notes)]
-        lines += [f"> Left out: {code(plain(name))}" for name in left_out]
+        notes = [*unwatched_notes(self.run), *run_notes(self.run)]
+        lines = [escaped(note) for note in notes[:_MOST_NOTES]]
+        if rest := notes[_MOST_NOTES:]:
+            lines.append(f"… and {counted(len(rest), 'more note')}")
         for line in lines:
-            yield line
+            yield f"> {line}"
             yield ">"
+
+    def _place(self, site: Site) -> str:
+        """``app/main.py:12 lifespan: joblib.load("model.bin")``"""
+        call = plain(self.source.expression(site.frame)) if site.frame else ""
+        return self._name(site) + (f": {call}" if call else "")
 
     def _name(self, site: Site) -> str:
         frame = site.frame

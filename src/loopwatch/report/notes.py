@@ -2,8 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from loopwatch.analysis.run import Run
 from loopwatch.model import Process
-from loopwatch.report.words import counted
+from loopwatch.report.words import command, counted, listed, number, plain
+
+
+def run_notes(run: Run) -> Iterator[str]:
+    """What the figures lack, and what did not work in which process."""
+    loops = [loop for each in run.processes for loop in each.loops]
+    if omitted := sum(loop.omitted for loop in loops):
+        yield f"{counted(omitted, 'sample')} had no room among the stacks of their stall (setting: stacks)."
+    if lost := run.totals.lost:
+        yield f"Of {counted(lost, 'stall')} only the time is known, not the line."
+    if untracked := run.totals.requests_untracked:
+        what = f"{counted(untracked, 'request')} of {number(run.totals.requests)}"
+        yield f"{what} came while too many were in flight: stalls are not put down to them."
+    if unplaced := run.totals.unplaced:
+        yield f"{counted(unplaced, 'stall')} without a record, at times unknown: left out."
+    notes: dict[str, list[int]] = {}
+    for each in run.processes:
+        for note in process_notes(each.process):
+            notes.setdefault(note, []).append(each.process.pid)
+    for note, pids in notes.items():
+        who = f"pid {listed([str(pid) for pid in pids])}" if len(pids) < 5 else f"{len(pids)} processes"
+        yield f"Note on {who}: {plain(note)}."
+    for reason in run.unreadable:
+        yield f"Left out, since it cannot be read: {plain(reason)}."
+    for path in run.skipped:
+        yield f"Left out: {plain(str(path))} is not a loopwatch recording."
+
+
+def unwatched_notes(run: Run) -> Iterator[str]:
+    """The processes that were not watched, and why."""
+    for each in run.unwatched:
+        what = command(each.command) or plain(each.executable)
+        yield f"Not watched: pid {each.pid} ({what}): {plain(each.reason)}"
 
 
 def process_notes(process: Process) -> list[str]:

@@ -13,20 +13,20 @@ from rich.console import Console
 from rich.text import Text
 
 from loopwatch.analysis.advice import Advisor
-from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
+from loopwatch.analysis.run import Run, WatchedProcess
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Source
-from loopwatch.report.notes import process_notes
+from loopwatch.report.notes import run_notes, unwatched_notes
 from loopwatch.report.protocol import Options
 from loopwatch.report.selected import selected
 from loopwatch.report.snippet import fit
 from loopwatch.report.text_site import SiteView
+from loopwatch.report.unfinished import unfinished
 from loopwatch.report.words import command, counted, duration, listed, number, plain, share
 
 _WIDEST = 110  # cells; longer lines are hard to read
 _LEAST = 20  # cells that a command and a place have at least
 _MOST_SITES = 20
-_SILENT = 30.0  # seconds; a stall that lasts is recorded at least every ten
 _MOST_OPEN = 10  # lines about stalls without an end
 _MOST_LOOPS = 20  # that are shown one by one
 
@@ -107,50 +107,12 @@ class _Page:
         return Text.assemble(("loopwatch", "bold"), " · ", what, rest)
 
     def _open(self) -> Iterator[Text]:
-        """Stalls that last still, then those that lasted until their process was gone: one line for all of a place."""
-        gone = dict[int, list[PlacedStall]]()
-        lines = []
-        for stall in self.run.stalls:
-            if stall.state == "running":
-                lines.append(self._running(stall))
-            elif stall.state == "gone":
-                gone.setdefault(stall.site, []).append(stall)
-        lines += [self._gone(stalls) for stalls in gone.values()]
-        yield from lines[:_MOST_OPEN]
+        lines = list(unfinished(self.run, lambda site: self._place(site, ": ")))
+        for each in lines[:_MOST_OPEN]:
+            label = f"■ {each.label}", "bold white on red" if each.running else "bold red"
+            yield Text.assemble(label, f" {each.lead} ", (each.length, "bold red"), each.rest)
         if len(lines) > _MOST_OPEN:
             yield Text(f"■ … and {number(len(lines) - _MOST_OPEN)} more like these", style="bold red")
-
-    def _running(self, stall: PlacedStall) -> Text:
-        return Text.assemble(
-            ("■ STILL RUNNING", "bold white on red"),
-            f" pid {stall.pid} has answered nobody for ",
-            (duration(stall.duration), "bold red"),
-            f", in {self._where(stall)}{self._silence(stall.pid)}",
-        )
-
-    def _gone(self, stalls: list[PlacedStall]) -> Text:
-        longest, count = max(stalls, key=lambda stall: stall.duration), len(stalls)
-        many = count > 1
-        return Text.assemble(
-            ("■ NEVER ENDED", "bold red"),
-            f" {counted(count, 'process', 'processes')} were stuck, pid {longest.pid} for at least "
-            if many
-            else f" pid {longest.pid} was stuck for at least ",
-            (duration(longest.duration), "bold red"),
-            f" until {'they were' if many else 'the process was'} gone, in {self._where(longest)}",
-        )
-
-    def _where(self, stall: PlacedStall) -> str:
-        """The place, the call there, and for whom."""
-        site = self.run.sites[stall.site]
-        return self._place(site, ": ") + (f", for {plain(stall.endpoint)}" if stall.endpoint else "")
-
-    def _silence(self, pid: int) -> str:
-        """What to add where the newest record of a running process is old."""
-        run = self.run
-        seen = max((each.process.seen for each in run.processes if each.process.pid == pid), default=0.0)
-        silent = run.started + run.seconds - seen
-        return f" (as of its newest record, {duration(silent)} ago)" if silent > _SILENT else ""
 
     def _sum(self) -> Text:
         run, totals = self.run, self.run.totals
@@ -244,9 +206,7 @@ class _Page:
         if idle and self.loops:
             names = listed([self._who(each) for each in idle[:5]] + ([f"{len(idle) - 5} more"] if idle[5:] else []))
             yield Text(f"No event loop ran in {names}.")
-        for other in self.run.unwatched:
-            what = command(other.command) or plain(other.executable)
-            yield Text(f"Not watched: pid {other.pid} ({what}): {plain(other.reason)}", style="yellow")
+        yield from (Text(note, style="yellow") for note in unwatched_notes(self.run))
 
     def _health(self) -> Iterator[Text]:
         samples = sum(loop.samples for loop in self.loops)
@@ -259,27 +219,7 @@ class _Page:
                 f"{number(outer)} of {counted(samples, 'sample')} show the outer frames only: "
                 "those further in changed too fast."
             )
-        if omitted := sum(loop.omitted for loop in self.loops):
-            what = counted(omitted, "sample")
-            yield Text(f"{what} had no room among the stacks of their stall (setting: stacks).", style="yellow")
-        if lost := self.run.totals.lost:
-            yield Text(f"Of {counted(lost, 'stall')} only the time is known, not the line.", style="yellow")
-        if untracked := self.run.totals.requests_untracked:
-            what = f"{counted(untracked, 'request')} of {number(self.run.totals.requests)}"
-            yield Text(f"{what} came while too many were in flight: stalls are not put down to them.", style="yellow")
-        if unplaced := self.run.totals.unplaced:
-            yield Text(f"{counted(unplaced, 'stall')} without a record, at times unknown: left out.", style="yellow")
-        notes: dict[str, list[int]] = {}
-        for each in self.run.processes:
-            for note in process_notes(each.process):
-                notes.setdefault(note, []).append(each.process.pid)
-        for note, pids in notes.items():
-            who = f"pid {listed([str(pid) for pid in pids])}" if len(pids) < 5 else f"{len(pids)} processes"
-            yield Text(f"Note on {who}: {plain(note)}.", style="yellow")
-        for reason in self.run.unreadable:
-            yield Text(f"Left out, since it cannot be read: {plain(reason)}.", style="yellow")
-        for path in self.run.skipped:
-            yield Text(f"Left out: {plain(str(path))} is not a loopwatch recording.", style="yellow")
+        yield from (Text(note, style="yellow") for note in run_notes(self.run))
 
     def _who(self, each: WatchedProcess) -> str:
         what = command(each.process.command)
