@@ -59,6 +59,19 @@ def test_totals_are_the_sums_of_sites_loops_and_stalls(tmp_path: Path) -> None:
         assert (run.sites[stall.site].basis == "unsampled") == (not stall.samples)
 
 
+def test_a_lost_site_has_no_stall_longer_than_all_of_its_time(tmp_path: Path) -> None:
+    """The longest of the loop is recorded in part, and another one not at all."""
+    builder = watched()
+    builder.stall(0, 100, t="open")
+    builder.stall(1000, 20)
+    builder.summary(2000, stalls=3, stalled_ns=530 * MS, longest_ns=500 * MS)
+    builder.write(tmp_path)
+    run = read(tmp_path)
+    (lost,) = (site for site in run.sites if site.basis == "lost")
+    assert lost.longest == lost.total == pytest.approx(0.410)
+    assert run.totals.worst == pytest.approx(0.500)
+
+
 def test_only_the_longest_stalls_are_kept_and_the_others_counted(tmp_path: Path) -> None:
     builder = watched()
     for number in range(50):

@@ -212,7 +212,8 @@ class Reader:
         elif missing > 0:
             seconds = max(0.0, loop.stalled - count.recorded_seconds)
             longest = loop.worst if loop.worst > count.recorded_worst else min(seconds, count.recorded_worst)
-            self.sites.add_lost(missing, seconds, longest)
+            # The longest may be one that is recorded in part: a site has none that is longer than all of its time.
+            self.sites.add_lost(missing, seconds, min(seconds, longest))
             self.lost += missing
             stalls, stalled, worst = stalls + missing, stalled + seconds, max(worst, longest)
             self.total.add_lost(missing, seconds, longest)
