@@ -179,6 +179,24 @@ def test_configuration(
     assert err.count("\n") == 1
 
 
+def test_the_folder_and_the_size_that_are_set(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (Path.cwd() / "file").touch()
+    for folder, place, verdict in (
+        ("new/deep", Path.cwd(), "ok"),
+        ("file/deep", Path.cwd() / "file", "less"),
+        ("/", Path("/"), "ok" if os.access("/", os.W_OK) else "less"),
+    ):
+        monkeypatch.setenv("LOOPWATCH_DIR", folder)
+        _, lines, _ = doctor(capsys)
+        assert lines["recordings"].startswith(f"{verdict}: {place} can")
+    assert lines["disk"].startswith("ok: ")
+    monkeypatch.setenv("LOOPWATCH_RECORDING_SIZE", "900000GB")
+    _, lines, _ = doctor(capsys)
+    assert " → a process may record 921600000 MiB; " in lines["disk"]
+
+
 @pytest.mark.parametrize("word", ["0", "off"])
 def test_switched_off(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str) -> None:
     monkeypatch.setenv("LOOPWATCH", word)

@@ -22,7 +22,6 @@ from loopwatch.config import SWITCH, check_switch, switched_off
 from loopwatch.cwd import working_directory
 from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.launch.environment import watched_environment
-from loopwatch.recording.files import FOLDER
 from loopwatch.settings import Settings, settings_for
 
 # Whether a thing works, works less well than it might, or keeps loopwatch from working at all.
@@ -30,7 +29,6 @@ Verdict = Literal["ok", "less", "broken"]
 
 CONFIGURATION = "configuration"
 """The subject of the one finding that the person at the keyboard can put right."""
-_ROOM = 256 << 20  # bytes that the recording of one process may take
 _CLOSE_RANGE = 436  # the system call's number, on every architecture
 _UNSHARE_RANGE = 1 << 1
 _CLONE_FILES = 0x400
@@ -77,8 +75,9 @@ def findings() -> Iterator[Finding]:
     if sys.platform == "linux":
         yield _descriptors()
     yield _clock()
-    yield _configuration()
-    yield from _folder(Path(FOLDER))
+    settings, configuration = _configuration()
+    yield configuration
+    yield from _folder(Path(working_directory(), settings.dir), settings.recording_size)
     if switched_off():
         yield Finding(SWITCH, "less", f"is {os.environ[SWITCH]}", "everything is switched off")
 
@@ -186,27 +185,29 @@ def _clock() -> Finding:
     return Finding("timers", "ok", f"steps of {step * 1e9:g} ns")
 
 
-def _configuration() -> Finding:
-    """Whether the commands can read what is set here."""
+def _configuration() -> tuple[Settings, Finding]:
+    """What is set here, as far as the commands can read it."""
+    settings = Settings()
     try:
+        settings = settings_for(working_directory(), os.environ, {})
         check_switch()
-        settings_for(working_directory(), os.environ, {})
     except ConfigError as error:
-        return Finding(CONFIGURATION, "broken", error.message, error.hint)
-    return Finding(CONFIGURATION, "ok", "every setting has a meaning")
+        return settings, Finding(CONFIGURATION, "broken", error.message, error.hint)
+    return settings, Finding(CONFIGURATION, "ok", "every setting has a meaning")
 
 
-def _folder(folder: Path) -> Iterator[Finding]:
-    place = folder if folder.is_dir() else Path()
-    if os.access(place, os.W_OK | os.X_OK):
-        yield Finding("recordings", "ok", f"{place.absolute()} can be written to")
+def _folder(folder: Path, room: int) -> Iterator[Finding]:
+    """`room`: bytes that the recording of one process may take."""
+    place = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        yield Finding("recordings", "ok", f"{place} can be written to")
     else:
-        text = f"{place.absolute()} cannot be written to"
+        text = f"{place} cannot be written to"
         yield Finding("recordings", "less", text, "programs run unwatched from here: name a folder with --dir")
     free = shutil.disk_usage(place).free
     text = f"{free / (1 << 30):.1f} GiB free"
-    if free < _ROOM:
-        consequence = f"a process may record {_ROOM >> 20} MiB; what does not fit is dropped and counted"
+    if free < room:
+        consequence = f"a process may record {room >> 20} MiB; what does not fit is dropped and counted"
         yield Finding("disk", "less", text, consequence)
     else:
         yield Finding("disk", "ok", text)
