@@ -381,6 +381,21 @@ def test_without_source_it_has_none(tab: Tab, tmp_path: Path) -> None:
     assert tab.text("#detail h3") == "main.py:6 predict"
 
 
+def test_all_processes_are_counted(tab: Tab, tmp_path: Path) -> None:
+    for pid in range(1, 161):
+        builder = RecordingBuilder(pid)
+        builder.loop()
+        builder.stall(0, 20)
+        builder.write(tmp_path)
+    run = load(find_recordings([tmp_path]), alive=lambda process: process.pid == 1)
+    tab.open(write(run, tmp_path / "report.html"))
+    assert "160 processes" in tab.text("#meta")
+    assert "so far" in tab.text("#meta")
+    assert "160 loops' time" in tab.text("#summary")
+    assert "128 of 160 processes are listed" in tab.text("#notes")
+    assert tab.page.locator("#processes tbody tr").count() == 128
+
+
 def test_nothing_to_show(tab: Tab, tmp_path: Path) -> None:
     builder = RecordingBuilder()
     builder.loop()

@@ -9,15 +9,15 @@ fit is counted in `left_out`, sentence by sentence; every sum stays what it is.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from loopwatch import __version__
 from loopwatch.analysis.advice import Advisor
 from loopwatch.analysis.flame import first_shown
 from loopwatch.analysis.frames import short
-from loopwatch.analysis.run import PlacedStall, Run
+from loopwatch.analysis.run import PlacedStall, Run, WatchedProcess
 from loopwatch.analysis.sites import Site
 from loopwatch.analysis.source import Excerpt, Source, shorten
 from loopwatch.report.json import (
@@ -36,15 +36,17 @@ from loopwatch.stack import Frame, Stack
 
 SCHEMA = "loopwatch-page/1"
 _MOST_BYTES = 2_500_000  # of the whole
-_MOST_PROCESSES = 128
 _MOST_ENDPOINTS = 20  # of one site
 _DEEPEST = 160  # frames of one stack
 _LONGEST = 300  # characters of one text
+_MOST_WORDS = 50  # of one command
 _AROUND = 4  # lines of source before and after
 _COLUMNS = (
     "start", "duration_ms", "pid", "callbacks", "state", "allowed", "cause", "phase", "site", "endpoint",
     "requests_delayed", "samples",
 )  # fmt: skip
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +56,11 @@ class Limits:
     sites: int = 250
     stalls: int = 4000
     weights: int = 2500
+    processes: int = 128
 
     def half(self) -> Limits:
         """Half as many."""
-        return Limits(self.sites // 2, self.stalls // 2, self.weights // 2)
+        return Limits(self.sites // 2, self.stalls // 2, self.weights // 2, self.processes // 2)
 
 
 def page_data(run: Run, options: Options) -> str:
@@ -86,7 +89,8 @@ class _Page:
         self.source = source
         self.advisor = Advisor(source, run.cwd)
         self.sites = run.sites[: limits.sites]
-        self.stalls = run.stalls[: limits.stalls]
+        self.stalls = _first(run.stalls, limits.stalls, _is_over)
+        self.processes = _first(run.processes, limits.processes, _age)
         self.tables = _Tables(run.cwd, source)
         self.left_out: list[str] = []
 
@@ -100,11 +104,12 @@ class _Page:
             "title": command(run.command) or "no command",
             "selection": selected(run.selection),
             "all_frames": self.options.all_frames,
-            "run": run_object(run),
+            "run": _with_short_command(run_object(run)),
             "seconds_watched": sum(loop.seconds for each in run.processes for loop in each.loops),
             "busy_seconds": sum(loop.busy for each in run.processes for loop in each.loops),
-            "processes": [process_object(each) for each in run.processes[:_MOST_PROCESSES]],
-            "unwatched": unwatched_objects(run)[:_MOST_PROCESSES],
+            "counts": self._counts(),
+            "processes": [_with_short_command(process_object(each)) for each in self.processes],
+            "unwatched": [_with_short_command(each) for each in unwatched_objects(run)[: self.limits.processes]],
             "totals": totals_object(run),
             "endpoints": list(run.endpoints[: 10 * _MOST_ENDPOINTS]),
             "sites": sites,
@@ -115,8 +120,17 @@ class _Page:
             "weights": weights,
             "stacks": self.tables.stacks,
             "frames": self.tables.frames,
-            "files_left_out": [*map(str, run.skipped), *run.unreadable][:_MOST_PROCESSES],
+            "files_left_out": [*map(str, run.skipped), *run.unreadable][: self.limits.processes],
             "left_out": self._left_out(),
+        }
+
+    def _counts(self) -> dict[str, int]:
+        """How many there are, however many are listed."""
+        processes = self.run.processes
+        return {
+            "processes": len(processes),
+            "running": sum(each.running for each in processes),
+            "loops": sum(len(each.loops) for each in processes),
         }
 
     def _site(self, site: Site) -> dict[str, Any]:
@@ -215,8 +229,14 @@ class _Page:
             )
         if self.tables.shortened:
             lines.append(f"{counted(self.tables.shortened, 'stack')} deeper than {_DEEPEST} frames lack the middle")
-        if len(run.processes) > _MOST_PROCESSES:
-            lines.append(f"{_MOST_PROCESSES} of {len(run.processes)} processes are listed")
+        if len(run.processes) > len(self.processes):
+            few, every = len(self.processes), len(run.processes)
+            lines.append(f"{few} of {every} processes are listed: those that run, and the newest")
+        most = self.limits.processes
+        if len(run.unwatched) > most:
+            lines.append(f"{most} of {len(run.unwatched)} processes that were not watched are listed")
+        if (files := len(run.skipped) + len(run.unreadable)) > most:
+            lines.append(f"{most} of {files} files that were left out are listed")
         return lines
 
 
@@ -275,6 +295,27 @@ class _Tables:
             where = short(frame, self._cwd) if frame.file else ""
             self.frames.append([function, where, frame.line, frame.kind, self._source.expression(frame)])
         return number
+
+
+def _first(items: Sequence[_T], most: int, rank: Callable[[_T], Any]) -> Sequence[_T]:
+    """Those of the lowest ranks, in the order in which they are."""
+    if len(items) <= most:
+        return items
+    places = sorted(range(len(items)), key=lambda place: rank(items[place]))
+    return [items[place] for place in sorted(places[:most])]
+
+
+def _is_over(stall: PlacedStall) -> bool:
+    return stall.state not in ("running", "gone")
+
+
+def _age(each: WatchedProcess) -> tuple[bool, float]:
+    return not each.running, -each.process.started
+
+
+def _with_short_command(found: dict[str, Any]) -> dict[str, Any]:
+    words = found["command"]
+    return {**found, "command": [*words[:_MOST_WORDS], "…"]} if len(words) > _MOST_WORDS else found
 
 
 def _up_to_place(stack: Stack) -> Stack:

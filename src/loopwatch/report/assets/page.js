@@ -17,7 +17,7 @@
   const summary = () => {
     const { totals } = page;
     const whole = page.seconds_watched * 1e3;
-    const loops = page.processes.reduce((sum, each) => sum + each.loops.length, 0);
+    const { loops } = page.counts;
     lw.fill("summary",
       tile("Blocked", lw.duration(totals.stalled_ms), `${lw.share(totals.stalled_ms, whole)} of ${loops > 1 ? `${loops} loops' time` : "the loop's time"}`, totals.stalls > 0),
       tile("Stalls", lw.number(totals.stalls), page.run.threshold_ms ? `of at least ${lw.duration(page.run.threshold_ms)}` : ""),
@@ -79,8 +79,8 @@
     const { run } = page;
     document.title = `loopwatch · ${page.title}`;
     lw.at("title").textContent = page.title;
-    const parts = [new Date(run.started).toLocaleString(), lw.duration(run.seconds * 1e3) + (page.processes.some((each) => each.state === "running") ? " so far" : "")];
-    if (page.processes.length > 1) parts.push(lw.counted(page.processes.length, "process", "processes"));
+    const parts = [new Date(run.started).toLocaleString(), lw.duration(run.seconds * 1e3) + (page.counts.running ? " so far" : "")];
+    if (page.counts.processes > 1) parts.push(lw.counted(page.counts.processes, "process", "processes"));
     if (run.threshold_ms) parts.push(`threshold ${lw.duration(run.threshold_ms)}`);
     lw.at("meta").textContent = parts.join(" · ");
     lw.at("selection").textContent = page.selection;
