@@ -99,6 +99,26 @@ def test_only_the_stalls_that_were_asked_for(tab: Tab, tmp_path: Path) -> None:
         assert "late" in tab.text("#rows tr:nth-child(2)")
 
 
+def test_what_is_wrong_is_told_until_it_is_right(tab: Tab, tmp_path: Path) -> None:
+    (tmp_path / FOLDER).mkdir(parents=True)
+    (tmp_path / FOLDER / "notes.jsonl").touch()
+    with serving(tmp_path) as (address, _):
+        tab.page.goto(address)
+        playwright.expect(tab.page.locator("#live")).to_contain_text("notes.jsonl is empty", timeout=15_000)
+        recording(tmp_path)
+        playwright.expect(tab.page.locator("#rows tr")).to_have_count(1, timeout=15_000)
+        assert tab.text("#live") == "live"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only 127.0.0.1 is there")
+def test_any_address_of_this_machine_s_own(tab: Tab, tmp_path: Path) -> None:
+    recording(tmp_path)
+    with serving(tmp_path, "--host", "127.0.0.2") as (address, _):
+        assert "token" not in address
+        tab.open(address)
+        playwright.expect(tab.page.locator("#rows tr")).to_have_count(1, timeout=15_000)
+
+
 def test_only_this_machine_and_for_reading_only(tmp_path: Path) -> None:
     recording(tmp_path)
     with serving(tmp_path) as (address, _):
@@ -111,9 +131,11 @@ def test_only_this_machine_and_for_reading_only(tmp_path: Path) -> None:
             assert httpx.request(method, address).status_code == 405
         for path in ("docs", "openapi.json", "../main.py", "report.json"):
             assert httpx.get(address + path).status_code == 404
-        for host in ("evil.example", "127.0.0.1.evil.example:80", ""):
+        for host in ("evil.example", "127.0.0.1.evil.example:80", "evil.example:127.0.0.1", "[evil.example]:80", ""):
             assert httpx.get(address, headers={"host": host}).status_code in (400, 403)
             assert httpx.get(f"{address}events", headers={"host": host}).status_code in (400, 403)
+        for host in ("127.0.0.1", "localhost", "localhost:7717", "[::1]", "[::1]:80", "127.0.0.2:80"):
+            assert httpx.get(address, headers={"host": host}).status_code == 200
 
 
 def test_other_addresses_need_the_token(tab: Tab, tmp_path: Path) -> None:

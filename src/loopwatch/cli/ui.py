@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import secrets
 import socket
@@ -18,6 +17,7 @@ from loopwatch.errors import LoopwatchError
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options
 from loopwatch.settings import settings_for
+from loopwatch.web.local import is_local
 
 _PORT = 7717
 
@@ -50,7 +50,7 @@ def command(
     follower = Follower(recordings, selection, most_stalls=FORMATS["html"].stalls, app=settings.app)
     updates = Updates(follower, Options(source=not no_source, all_frames=all_frames, here=Path(working_directory())))
     listener = _listen(host, port)
-    token = None if _is_local(host) else secrets.token_urlsafe(24)
+    token = None if is_local(host) else secrets.token_urlsafe(24)
     name = f"[{host}]" if ":" in host else host
     address = f"http://{name}:{listener.getsockname()[1]}/{f'?token={token}' if token else ''}"
     click.echo(f"loopwatch: {address}  (Ctrl-C ends)", err=True)
@@ -79,10 +79,3 @@ def _listen(host: str, port: int) -> socket.socket:
         hint = "take another one: --port 0"
         raise LoopwatchError(f"{host}:{port} cannot be listened on: {error.strerror}", hint) from None
     return listener
-
-
-def _is_local(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import secrets
 from collections.abc import AsyncIterator
 from typing import Any
@@ -16,9 +17,10 @@ from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 
 from loopwatch.report.html import html_page, policy
+from loopwatch.web.local import is_local
 from loopwatch.web.updates import Updates
 
-_LOCAL = frozenset({"127.0.0.1", "localhost", "[::1]"})
+_HOST = re.compile(r"(?:\[(.*)\]|([^:]*))(?::\d*)?")  # a browser leaves out port 80
 _MOST_WATCHERS = 32
 _LOOK = 0.1  # seconds between two looks for a change
 _ALIVE = 15.0  # seconds after which a connection without news is told so
@@ -93,6 +95,12 @@ def _refusal(request: Request, token: str | None) -> Response | None:
         given = request.query_params.get("token", "")
         if not secrets.compare_digest(given.encode(), token.encode()):
             return PlainTextResponse("the address that loopwatch ui has printed has a token\n", status_code=403)
-    elif request.headers.get("host", "").rpartition(":")[0] not in _LOCAL:
+    elif not is_local(_name(request.headers.get("host", ""))):
         return PlainTextResponse("not under this name\n", status_code=403)
     return None
+
+
+def _name(host: str) -> str:
+    """A `Host` header without its port; empty if it makes no sense."""
+    match = _HOST.fullmatch(host)
+    return (match[1] or match[2] or "") if match else ""

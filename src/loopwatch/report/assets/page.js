@@ -110,7 +110,7 @@
     const events = new EventSource(address);
     const say = (text, on) => { live.hidden = false; live.textContent = text; live.classList.toggle("on", on); };
     events.addEventListener("open", () => say("live", true));
-    events.addEventListener("page", (event) => render(JSON.parse(event.data)));
+    events.addEventListener("page", (event) => { say("live", true); render(JSON.parse(event.data)); });
     events.addEventListener("problem", (event) => say(JSON.parse(event.data), false));
     events.addEventListener("error", () => say(events.readyState === EventSource.CLOSED ? "stopped" : "connecting …", false));
   }
