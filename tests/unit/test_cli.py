@@ -196,6 +196,8 @@ def test_endpoint_where_none_is_known(project: Path) -> None:
         (["report", "--min", "abc"], "--min: 'abc' is not a duration; write 10ms, 1.5s"),
         (["report", "--max-stall", "-1"], "--max-stall: '-1' is not a duration"),
         (["report", "--since", "then"], "--since: 'then' is not a time; write 2026-11-22T14:00"),
+        (["report", "--since", "9999999d"], "--since: '9999999d' is not a time; write 2026-11-22T14:00"),
+        (["report", "--until", f"{'9' * 400}h"], "is not a time; write 2026-11-22T14:00"),
         (["report", "-o", "x.doc"], "no format belongs to the suffix of x.doc; name it .txt, .json"),
         (["report", "-o", "no/where.json"], "no/where.json cannot be written: No such file or directory"),
         (["report", "-o", "."], "no format belongs to the suffix of ."),

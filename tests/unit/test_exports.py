@@ -112,6 +112,14 @@ def test_pprof_is_as_the_proto_says_and_adds_up(run: Run) -> None:
     assert Profile.FromString(found.SerializeToString()) == found
 
 
+def test_pprof_of_a_clock_that_stood_before_1970(tmp_path: Path) -> None:
+    builder = RecordingBuilder(unix_ns=-5_000_000_000)
+    builder.loop()
+    builder.stall(0, 20)
+    (tmp_path / "unnamed.jsonl").write_bytes(builder.data)
+    assert profile(load(find_recordings([tmp_path]))).time_nanos == -5_000_000_000
+
+
 def test_stacks_are_the_same_in_all(run: Run) -> None:
     for options in ({}, {"all_frames": True}):
         document = json.loads(export("speedscope", run, **options))

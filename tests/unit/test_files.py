@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from loopwatch.analysis.run import load
 from loopwatch.errors import RecordingError
 from loopwatch.recording import Decoder, find_recordings, read_process
 from loopwatch.recording.files import note_gone
+from loopwatch.report import FORMATS, Options, reporter
 from tests.unit.recordings import MS, UNIX, RecordingBuilder
 
 START = UNIX // MS
@@ -138,6 +141,17 @@ def test_parts_that_vanish_while_reading_are_missing(tmp_path: Path) -> None:
     decoder = files.decoder()
     assert [stall.iteration for stall in read_process(files, decoder)] == [2]
     assert decoder.process.damage.parts_missing == 1
+
+
+@pytest.mark.parametrize("start", [0, 10**14 - 1, 10**14, 10**18])
+def test_a_start_that_no_date_can_be(start: int, tmp_path: Path) -> None:
+    folder = make(tmp_path, 7, start)
+    run = load(find_recordings([folder]))
+    assert run.totals.stalls == 1
+    for name in FORMATS:
+        reporter(name).write(run, io.TextIOWrapper(io.BytesIO(), encoding="utf-8"), Options())
+    (process,) = run.processes
+    assert process.process.started == (start / 1e3 if 0 < start < 10**14 else UNIX / 1e9)
 
 
 def test_unwatched_processes_are_named(tmp_path: Path) -> None:

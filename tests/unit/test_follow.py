@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from loopwatch.analysis.selection import Selection
 from loopwatch.errors import RecordingError
 from loopwatch.recording import find_recordings
 from loopwatch.report import Options, reporter
+from loopwatch.web.updates import Updates
 from tests.unit.project import make_service
 from tests.unit.recordings import RUNNER, SECOND, UNIX, RecordingBuilder
 
@@ -134,3 +136,38 @@ def test_a_selection_and_nothing_yet(tmp_path: Path) -> None:
     nothing.update()
     with pytest.raises(RecordingError):
         nothing.run()
+
+
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (ValueError("year 60000 is out of range"), "ValueError: year 60000 is out of range"),
+        (RecordingError("nothing is there"), "nothing is there"),
+        (OSError(5, "Input/output error"), "[Errno 5] Input/output error"),
+    ],
+)
+def test_whoever_looks_is_told_what_is_wrong_until_it_is_right(
+    error: Exception, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_service(tmp_path)
+    follower = follow(tmp_path)
+
+    def fail() -> None:
+        raise error
+
+    def wait_for(version: int) -> tuple[str, str]:
+        end = time.monotonic() + 30
+        while updates.newest[0] < version:
+            assert time.monotonic() < end, "it looks no more"
+            time.sleep(0.01)
+        return updates.newest[1:]
+
+    updates = Updates(follower, Options())
+    with monkeypatch.context() as patch:
+        patch.setattr(follower, "update", fail)
+        updates.watch()
+        updates.start()
+        assert wait_for(1) == ("null", problem)
+    assert wait_for(2)[1] == ""
+    assert "GET /predict/{id}" in wait_for(2)[0]
+    updates.stop()

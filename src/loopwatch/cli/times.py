@@ -44,10 +44,14 @@ class Moment(_Seconds):
         if isinstance(value, float):
             return value
         text = str(value).strip()
-        if match := _AGO.fullmatch(text):
-            return time.time() - float(match[1]) * _SECONDS[match[2].lower()]
+        match = _AGO.fullmatch(text)
         try:
-            return datetime.fromisoformat(text).timestamp()
+            if match:
+                moment = time.time() - float(match[1]) * _SECONDS[match[2].lower()]
+            else:
+                moment = datetime.fromisoformat(text).timestamp()
+            datetime.fromtimestamp(moment).astimezone()  # reports have to write it as a date
+            return moment
         except (ValueError, OverflowError, OSError):
             error = LoopwatchError(
                 f"{value!r} is not a time", "write 2026-11-22T14:00, 2026-11-22T14:00:00Z, or 5m (ago)"

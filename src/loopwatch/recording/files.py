@@ -19,7 +19,7 @@ from loopwatch.recording.fields import count, integer, parse_line, text, texts
 
 FOLDER = ".loopwatch"
 _RECORD_FIRST = "record one first: loopwatch run COMMAND"
-_NAME = re.compile(r"(\d{1,19})-(\d{1,19})(?:\.(\d{1,9}))?\.jsonl")
+_NAME = re.compile(r"(\d{1,19})-(\d{1,14})(?:\.(\d{1,9}))?\.jsonl")  # 14 digits of milliseconds: a date up to 5138
 _RUN = re.compile(r"(\d{8}T\d{6}(?:\.\d{1,6})?)Z-(\d+)")  # the folder that `loopwatch run` makes
 _CHUNK = 1 << 18  # bytes read at a time
 _TAIL = 4096  # bytes in which the last record, `end`, is found

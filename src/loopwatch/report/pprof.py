@@ -84,6 +84,7 @@ class _Profile:
 
 def _varint(value: int) -> bytes:
     out = bytearray()
+    value &= 2**64 - 1  # a negative one, such as a time before 1970, is written as its complement
     while value > 0x7F:
         out.append(value & 0x7F | 0x80)
         value >>= 7

@@ -77,8 +77,8 @@ class Updates:
             data = page_data(self._follower.run(), self._options)
         except LoopwatchError as error:
             problem = error.message
-        except OSError as error:
-            problem = str(error)
+        except Exception as error:  # whatever it is, this thread goes on, and who looks is told
+            problem = str(error) if isinstance(error, OSError) else f"{type(error).__name__}: {error}"
         with self._lock:
             if (data, problem) != (self._data, self._problem) or not self._version:
                 self._data, self._problem = data, problem
