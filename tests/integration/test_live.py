@@ -57,6 +57,20 @@ def test_it_shows_a_stuck_process_and_ctrl_c_ends_it(project: Project) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a pty")
+def test_no_name_of_a_file_steers_the_terminal(project: Project) -> None:
+    folder = project.folder / "red\x1b[41m"
+    folder.mkdir()
+    (folder / "notes.jsonl").touch()
+    command = [sys.executable, "-m", "loopwatch", "live", folder.name]
+    with terminal(command, project.folder, {**project.environment, "TERM": "xterm-256color"}) as screen:
+        screen.resize(24, 200)
+        screen.read_until(r"red\x1b[41m")
+        screen.type(CTRL_C)
+        assert screen.wait() == 0
+        assert "\x1b[41m" not in screen.seen
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pty")
 def test_by_pid_and_without_a_terminal(project: Project) -> None:
     (project.folder / "app.py").write_text(STUCK)
     watched = project.start("run", "-q", sys.executable, "app.py")

@@ -208,6 +208,7 @@ def test_endpoint_where_none_is_known(project: Path) -> None:
         (["run", "--threshold"], "option '--threshold' requires an argument; see: loopwatch run --help"),
         (["attach"], "missing argument 'PID'; see: loopwatch attach --help"),
         (["report", "x\ny"], "there is no recording at x y"),
+        (["report", "\x1b[31m\udcff"], r"there is no recording at \x1b[31m\xdcff; "),
     ],
 )
 def test_bad_input_ends_as_one_line_that_says_what_to_type_next(project: Path, args: list[str], expected: str) -> None:

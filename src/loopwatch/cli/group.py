@@ -12,6 +12,7 @@ import click
 
 from loopwatch.cli.output import discard_output
 from loopwatch.errors import LoopwatchError
+from loopwatch.report.words import plain
 
 USAGE = 2  # the status of every error that the person at the keyboard can put right
 _INTERRUPTED = 130
@@ -96,7 +97,7 @@ class Commands(click.Group):
 def fail(message: str, hint: str = "") -> NoReturn:
     """End with status 2 and one line on stderr: what is wrong, and what to type next."""
     line = " ".join(f"loopwatch: {message}{f'; {hint}' if hint else ''}".split())
-    click.echo(line, err=True)
+    click.echo(plain(line), err=True)
     sys.exit(USAGE)
 
 

@@ -20,6 +20,7 @@ from loopwatch.errors import LoopwatchError
 from loopwatch.recording import Recording, find_recordings
 from loopwatch.report import Options
 from loopwatch.report.live import Pulse, live_view
+from loopwatch.report.words import plain
 from loopwatch.settings import settings_for
 
 _PLAIN_WIDTH, _PLAIN_HEIGHT = 100, 40  # where there is no terminal
@@ -71,7 +72,7 @@ def _follow(follower: Follower, options: Options, every: float) -> None:
                 lines += [Text() for _ in range(height - 1 - len(lines))]
                 lines.append(Text("Ctrl-C ends · all of it: loopwatch report", style="dim", no_wrap=True))
             except LoopwatchError as error:  # nothing has been written yet
-                lines = [Text(f"loopwatch: {error.message}")]
+                lines = [Text(plain(f"loopwatch: {error.message}"))]
             screen.update(Group(*lines), refresh=True)
             took = time.monotonic() - begin
             time.sleep(max(every, 3 * took))
