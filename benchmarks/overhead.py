@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 from dataclasses import asdict
 
@@ -10,7 +9,7 @@ from benchmarks.level import Level, halves
 from benchmarks.load import CONNECTIONS, Slice, in_turns
 from benchmarks.loops import LOOPS, SERVERS
 from benchmarks.outcome import Outcome, spread
-from benchmarks.watched import printed, uvicorn
+from benchmarks.watched import both_kinds, printed
 
 
 def iteration(quick: bool) -> Outcome:
@@ -36,13 +35,6 @@ def iteration(quick: bool) -> Outcome:
     return outcome
 
 
-def one_round(loop: str, http: str, copies: int, turns: int) -> list[tuple[Slice, ...]]:
-    """New servers, the second half of them watched."""
-    with contextlib.ExitStack() as stack:
-        kinds = [False] * copies + [True] * copies
-        return in_turns([stack.enter_context(uvicorn(loop, watched=kind, http=http)) for kind in kinds], turns)
-
-
 def requests(quick: bool) -> Outcome:
     rounds, copies, turns = (2, 2, 20) if quick else (5, 4, 50)
     outcome = Outcome(
@@ -51,9 +43,10 @@ def requests(quick: bool) -> Outcome:
         ["loop", "parser", "req/s without", "with", "ratio", "CPU per request", "of it watchdog"],
     )
     for loop, http in SERVERS:
-        level, found = Level(), []
-        for _ in range(rounds):
-            found.append(one_round(loop, http, copies, turns))
+        level, found = Level(), list[list[tuple[Slice, ...]]]()
+        for number in range(rounds):
+            with both_kinds(loop, copies, watched_first=number % 2 == 1, http=http) as servers:
+                found.append(in_turns(servers, turns))
             level.add(found[-1])
         sides = [halves(turn) for each in found for turn in each]
         bare, watched = ([each for side in all_of_it for each in side] for all_of_it in zip(*sides, strict=True))

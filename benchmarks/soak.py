@@ -7,7 +7,6 @@ twelfth (benchmarks/level.py says why).
 
 from __future__ import annotations
 
-import contextlib
 import statistics
 import sys
 import time
@@ -19,7 +18,7 @@ from benchmarks.level import Level, Turn, halves, per_second, relative
 from benchmarks.load import in_turns_until
 from benchmarks.outcome import Outcome, spread
 from benchmarks.sites import memory
-from benchmarks.watched import Server, last_summary, recorded_bytes, uvicorn
+from benchmarks.watched import Server, both_kinds, last_summary, recorded_bytes, uvicorn
 
 SLICES = 12
 MIB = 1024 * 1024
@@ -33,13 +32,6 @@ def watchdog_share(turns: Sequence[Turn]) -> float:
 def counted(watched: Server) -> dict[str, int]:
     summary = last_summary(watched.folder)
     return {name: summary[name] for name in COUNTERS}
-
-
-def new_servers(loop: str, copies: int, end: float) -> list[Turn]:
-    """All turns of so many of each kind, until a time of `time.monotonic`."""
-    with contextlib.ExitStack() as stack:
-        kinds = [False] * copies + [True] * copies
-        return [*in_turns_until([stack.enter_context(uvicorn(loop, watched=kind)) for kind in kinds], end)]
 
 
 def soak(loop: str, seconds: float, copies: int) -> Outcome:
@@ -60,7 +52,9 @@ def soak(loop: str, seconds: float, copies: int) -> Outcome:
             before = now
             resident = [memory(server.pid)[0] for server in (bare, watched)]
             recorded = recorded_bytes(watched.folder)
-            level.add(latest := new_servers(loop, copies, begin + (number + 1) / SLICES * seconds))
+            with both_kinds(loop, copies, watched_first=number % 2 == 1) as servers:
+                latest: list[Turn] = [*in_turns_until(servers, begin + (number + 1) / SLICES * seconds)]
+            level.add(latest)
             speeds = [[per_second(side) for side in halves(turn)] for turn in turns]
             outcome.add(
                 [

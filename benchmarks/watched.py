@@ -109,6 +109,16 @@ def uvicorn(loop: str, *options: str, watched: bool, http: str = "httptools", ap
                     process.kill()
 
 
+@contextlib.contextmanager
+def both_kinds(loop: str, copies: int, *, watched_first: bool, http: str = "httptools") -> Iterator[list[Server]]:
+    """So many servers that are not watched, and then as many that are. They are started by turns, since those that come
+    later may find less of the machine's memory in one piece."""
+    with contextlib.ExitStack() as stack:
+        order = [watched_first, not watched_first] * copies
+        started = [(watched, stack.enter_context(uvicorn(loop, watched=watched, http=http))) for watched in order]
+        yield [server for kind in (False, True) for watched, server in started if watched is kind]
+
+
 def _pid_behind(url: str, process: subprocess.Popen[bytes]) -> int:
     """Wait until the server answers; it tells its own pid, which is not that of `loopwatch run`."""
     for _ in range(300):
