@@ -186,15 +186,26 @@ static void tell_stack(lw_recorder *recorder, uint32_t id)
     }
 }
 
-/* The record that began at `start` is complete; or it did not fit and is taken back, with all before it
-   that it needed, and the marks of those are made void. */
-static void finish(lw_recorder *recorder, size_t start, size_t limit)
+/* Whether what was appended last has had its room. */
+static bool fits(const lw_recorder *recorder, size_t limit)
 {
-    if (!recorder->buffer.full && recorder->buffer.size <= limit) {
-        return;
-    }
+    return !recorder->buffer.full && recorder->buffer.size <= limit;
+}
+
+/* The record that began at `start` goes, with all before it that it needed, and the marks of those are void. */
+static void take_back(lw_recorder *recorder, size_t start)
+{
     lw_json_rewind(&recorder->buffer, start);
     recorder->generation++;
+}
+
+/* The record that began at `start` is complete; or it did not fit, and is taken back and counted. */
+static void finish(lw_recorder *recorder, size_t start, size_t limit)
+{
+    if (fits(recorder, limit)) {
+        return;
+    }
+    take_back(recorder, start);
     if (recorder->parts != NULL) {
         lw_parts_miss(recorder->parts);
     }
@@ -222,34 +233,61 @@ static void tell_thread(lw_recorder *recorder, const lw_holder_count *holder)
     }
 }
 
-static void tell_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall)
+/* The stall refers to the first so many of its stacks and holders only. */
+static void cut_stacks(lw_stall_record *stall, size_t stacks, size_t holders)
 {
+    for (size_t i = stacks; i < stall->stack_count; i++) {
+        stall->omitted += stall->stacks[i].samples;
+    }
+    stall->stack_count = stacks;
+    stall->cause.holder_count = holders;
+}
+
+/* What the stall refers to, until that has taken half of the room there was; the rest of its stacks is cut off. One
+   that goes through many deep stacks would never fit otherwise, and seem to last for ever. */
+static void tell_stall(lw_recorder *recorder, lw_loop_record *loop, lw_stall_record *stall)
+{
+    const lw_json *buffer = &recorder->buffer;
+    size_t enough = buffer->size + (BUFFER_BYTES - buffer->size) / 2;
+    size_t stacks = 0, holders = 0;
+
     tell_loop(recorder, loop);
-    for (size_t i = 0; i < stall->stack_count && !recorder->buffer.full; i++) {
-        tell_stack(recorder, stall->stacks[i].stack);
+    for (; holders < stall->cause.holder_count && buffer->size < enough; holders++) {
+        tell_stack(recorder, stall->cause.holders[holders].stack);
+        tell_thread(recorder, &stall->cause.holders[holders]);
     }
-    for (size_t i = 0; i < stall->cause.holder_count && !recorder->buffer.full; i++) {
-        tell_stack(recorder, stall->cause.holders[i].stack);
-        tell_thread(recorder, &stall->cause.holders[i]);
+    for (; stacks < stall->stack_count && buffer->size < enough; stacks++) {
+        tell_stack(recorder, stall->stacks[stacks].stack);
     }
+    cut_stacks(stall, stacks, holders);
+}
+
+/* A stall as `write` writes it: if need be without any stack. */
+static void record_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall,
+                         void (*write)(lw_json *json, const lw_stall_record *stall))
+{
+    size_t start = recorder->buffer.size, limit = BUFFER_BYTES - RESERVED_BYTES;
+    lw_stall_record told = *stall;
+
+    tell_stall(recorder, loop, &told);
+    write(&recorder->buffer, &told);
+    if (!fits(recorder, limit)) {
+        take_back(recorder, start);
+        cut_stacks(&told, 0, 0);
+        tell_loop(recorder, loop);
+        write(&recorder->buffer, &told);
+    }
+    finish(recorder, start, limit);
 }
 
 void lw_recorder_open(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall)
 {
-    size_t start = recorder->buffer.size;
-
-    tell_stall(recorder, loop, stall);
-    lw_record_open(&recorder->buffer, stall);
-    finish(recorder, start, BUFFER_BYTES - RESERVED_BYTES);
+    record_stall(recorder, loop, stall, lw_record_open);
 }
 
 void lw_recorder_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall)
 {
-    size_t start = recorder->buffer.size;
-
-    tell_stall(recorder, loop, stall);
-    lw_record_stall(&recorder->buffer, stall);
-    finish(recorder, start, BUFFER_BYTES - RESERVED_BYTES);
+    record_stall(recorder, loop, stall, lw_record_stall);
 }
 
 void lw_recorder_summary(lw_recorder *recorder, lw_loop_record *loop, const lw_summary_record *summary)

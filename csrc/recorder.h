@@ -64,7 +64,7 @@ typedef struct lw_stall_record {
     uint32_t loop;
     lw_iteration iteration; /* end_ns: the moment of writing while it runs */
     uint32_t samples, torn, omitted, outer;
-    const lw_stack_count *stacks; /* borrowed */
+    const lw_stack_count *stacks; /* borrowed; most samples first */
     size_t stack_count;
     const lw_request_count *requests; /* borrowed; most samples first */
     size_t request_count;
@@ -102,7 +102,8 @@ void lw_recorder_destroy(lw_recorder *recorder); /* accepts NULL; does not flush
 void lw_recorder_close(lw_recorder *recorder);
 
 /* Append one record, preceded by those it refers to that this part does not have yet (loop, stacks, frames,
-   codes). A record that does not fit into the buffer is dropped whole and counted. */
+   codes). A record that does not fit into the buffer is dropped whole and counted. A stall whose stacks do not is
+   written without the last of them, whose samples are omitted then. */
 void lw_recorder_open(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall);
 void lw_recorder_stall(lw_recorder *recorder, lw_loop_record *loop, const lw_stall_record *stall);
 void lw_recorder_summary(lw_recorder *recorder, lw_loop_record *loop, const lw_summary_record *summary);

@@ -16,10 +16,10 @@ void lw_stall_begin(lw_stall *stall, uint64_t iteration)
     stall->open_due_ns = 0;
 }
 
-/* The entry of a stack: most often the last one that was seen, so the search goes backwards. NULL: no room. */
+/* The entry of a stack: most often one with many samples, so the search goes forwards. NULL: no room. */
 static lw_stack_count *entry_for(lw_stall *stall, uint32_t stack)
 {
-    for (size_t i = stall->count; i-- > 0;) {
+    for (size_t i = 0; i < stall->count; i++) {
         if (stall->stacks[i].stack == stack)
             return &stall->stacks[i];
     }
@@ -42,10 +42,16 @@ void lw_stall_add(lw_stall *stall, uint32_t stack)
 {
     stall->samples++;
     lw_stack_count *entry = entry_for(stall, stack);
-    if (entry == NULL)
+    if (entry == NULL) {
         stall->omitted++;
-    else
-        entry->samples++;
+        return;
+    }
+    entry->samples++;
+    for (; entry > stall->stacks && entry->samples > entry[-1].samples; entry--) {
+        lw_stack_count fewer = entry[-1];
+        entry[-1] = *entry;
+        *entry = fewer;
+    }
 }
 
 bool lw_stall_add_request(lw_stall *stall, uint64_t request, uint32_t slot)
@@ -81,14 +87,7 @@ void lw_stall_add_torn(lw_stall *stall)
 
 uint32_t lw_stall_usual(const lw_stall *stall, uint32_t otherwise)
 {
-    uint32_t samples = 0, usual = otherwise;
-    for (size_t i = 0; i < stall->count; i++) {
-        if (stall->stacks[i].samples > samples) {
-            samples = stall->stacks[i].samples;
-            usual = stall->stacks[i].stack;
-        }
-    }
-    return usual;
+    return stall->count == 0 ? otherwise : stall->stacks[0].stack;
 }
 
 void lw_stall_forget_stacks(lw_stall *stall)

@@ -18,7 +18,7 @@ enum {
 typedef struct lw_stall {
     uint64_t iteration; /* whose it is; 0: none */
     uint32_t samples, torn, omitted, outer;
-    lw_stack_count *stacks; /* owned; grows up to `most` */
+    lw_stack_count *stacks; /* owned; most samples first; grows up to `most` */
     size_t count, room, most;
     lw_request_count *requests; /* owned; most samples first */
     size_t request_count, request_room;
@@ -31,7 +31,7 @@ void lw_stall_add(lw_stall *stall, uint32_t stack);
 /* The sample was taken while this request's code ran. True: for the first time in this stall. */
 bool lw_stall_add_request(lw_stall *stall, uint64_t request, uint32_t slot);
 void lw_stall_add_torn(lw_stall *stall);
-/* The stack that most of its samples have, the first of them; `otherwise` when none was kept. */
+/* The stack that most of its samples have, of several the first to have had so many; `otherwise` when none was kept. */
 uint32_t lw_stall_usual(const lw_stall *stall, uint32_t otherwise);
 /* The numbers of its stacks are void: their samples count as omitted from now on. */
 void lw_stall_forget_stacks(lw_stall *stall);

@@ -455,6 +455,45 @@ def test_tables_that_fill_up(tmp_path: Path) -> None:
     assert blocked(stalls) >= 2  # a busy machine may make one of its own
 
 
+def test_deep_stacks_of_which_no_two_are_alike(tmp_path: Path) -> None:
+    """They are more than is written at once: of some only the number is recorded, but the stall has its end."""
+    _, (stalls,) = run_program(
+        tmp_path,
+        """
+        import random
+
+        def descend(depth, turns):
+            if not depth:
+                ends = time.perf_counter() + 0.001
+                while time.perf_counter() < ends:
+                    pass
+            elif turns & 1:
+                descend(depth - 1, turns >> 1)
+            else:
+                descend(depth - 1, turns >> 1)
+
+        async def deep():
+            await asyncio.sleep(0.002)
+            ends = time.perf_counter() + 0.3
+            while time.perf_counter() < ends:
+                descend(900, random.getrandbits(900))
+            await asyncio.sleep(0.002)
+
+        loopwatch.start(record="rec")
+        run(deep())
+        loopwatch.stop()
+        """,
+    )
+    (stall,) = (stall for stall in stalls if stall.duration >= 0.3)
+    assert stall.state == "ended"
+    assert stall.function in ("deep", "descend")
+    kept = sum(samples for _, samples in stall.stacks)
+    assert kept > 0 < stall.omitted
+    assert kept + stall.omitted == stall.samples
+    (recording,) = tmp_path.glob("rec/*.jsonl")
+    assert '"t":"dropped","records":0 ' in recording.read_text("utf-8")
+
+
 def test_a_deep_stack_fits_into_small_tables(tmp_path: Path) -> None:
     """Those of a process that is told of its own stalls."""
     output, _ = run_program(

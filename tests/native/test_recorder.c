@@ -140,12 +140,113 @@ CASE(a_record_too_big_for_the_buffer)
     for (int i = 0; i < 40; i++) {
         lw_intern_clear(intern);
         lw_recorder_reset(recorder);
-        record_stall(recorder, 500, 4); /* about 80 KB, never flushed */
+        record_stall(recorder, 500, 4); /* about 80 KB with its stacks, never flushed */
+    }
+    CHECK_EQUAL(lw_recorder_dropped(recorder), 0);
+    for (int i = 0; i < 5000; i++) {
+        record_stall(recorder, 10, 2);
     }
     CHECK(lw_recorder_dropped(recorder) > 10);
     lw_recorder_flush(recorder, 1);
     record_stall(recorder, 10, 4);
     lw_recorder_end(recorder, 2);
     lw_recorder_flush(recorder, 2);
+    destroy(recorder);
+}
+
+/* A stack of `depth` frames that shares none of its nodes with those of another root. */
+static uint32_t add_path(uint32_t depth, uint32_t root)
+{
+    uint32_t stack = LW_NONE;
+
+    for (uint32_t i = 0; i < depth; i++) {
+        uint32_t frame = add_frame("/app/main.py", "descend", i == 0 ? root : 7);
+        CHECK_EQUAL(lw_intern_stack(intern, stack, frame, &stack), LW_OK);
+    }
+    return stack;
+}
+
+enum { DEEP = 900, PATHS = 100, PATHS_SAMPLES = PATHS * (PATHS + 1) / 2 };
+
+/* A stall of PATHS deep stacks, together about four times as big as the buffer; the first has PATHS samples, the last
+   has one. */
+static lw_stall_record deep_stall(void)
+{
+    static lw_stack_count stacks[PATHS];
+
+    for (uint32_t i = 0; i < PATHS; i++) {
+        stacks[i] = (lw_stack_count){add_path(DEEP, i), PATHS - i};
+    }
+    return (lw_stall_record){.loop = 1,
+                             .iteration = {.number = ++iteration, .start_ns = 100, .end_ns = 900},
+                             .samples = PATHS_SAMPLES,
+                             .stacks = stacks,
+                             .stack_count = PATHS};
+}
+
+CASE(a_stall_of_many_deep_stacks)
+{
+    lw_recorder *recorder = create(&ordinary);
+    lw_stall_record stall = deep_stall();
+
+    for (int i = 0; i < 3; i++) {
+        lw_recorder_open(recorder, &loop, &stall);
+        CHECK(lw_recorder_flush(recorder, 1));
+    }
+    lw_recorder_stall(recorder, &loop, &stall);
+    lw_recorder_flush(recorder, 2);
+    CHECK_EQUAL(lw_recorder_dropped(recorder), 0);
+    destroy(recorder);
+}
+
+CASE(holders_with_deep_stacks)
+{
+    lw_recorder *recorder = create(&ordinary);
+    lw_stall_record stall = deep_stall();
+    lw_holder_count holders[30];
+
+    for (uint32_t i = 0; i < 30; i++) {
+        holders[i] = (lw_holder_count){add_path(DEEP, PATHS + i), 30 - i, i, "worker"};
+    }
+    stall.cause_known = true;
+    stall.cause = (lw_cause_record){.holders = holders, .holder_count = 30};
+    for (int i = 0; i < 3; i++) {
+        lw_recorder_stall(recorder, &loop, &stall);
+        lw_recorder_flush(recorder, 1);
+    }
+    CHECK_EQUAL(lw_recorder_dropped(recorder), 0);
+    destroy(recorder);
+}
+
+CASE(a_stack_bigger_than_the_buffer)
+{
+    lw_recorder *recorder = create(&ordinary);
+    lw_stack_count stacks[] = {{add_path(30000, 1), 5}, {add_path(10, 2), 4}};
+    lw_stall_record stall = {.loop = 1,
+                             .iteration = {.number = ++iteration, .start_ns = 100, .end_ns = 900},
+                             .samples = 12,
+                             .omitted = 3,
+                             .stacks = stacks,
+                             .stack_count = 2};
+
+    record_stall(recorder, 10, 2);
+    lw_recorder_stall(recorder, &loop, &stall);
+    record_stall(recorder, 10, 2);
+    CHECK_EQUAL(lw_recorder_dropped(recorder), 0);
+    lw_recorder_flush(recorder, 1);
+    destroy(recorder);
+}
+
+CASE(many_deep_stalls_before_a_flush)
+{
+    lw_recorder *recorder = create(&ordinary);
+    lw_stall_record stall = deep_stall();
+
+    for (int i = 0; i < 10; i++) {
+        lw_recorder_stall(recorder, &loop, &stall);
+        stall.iteration.number = ++iteration;
+    }
+    CHECK_EQUAL(lw_recorder_dropped(recorder), 0);
+    lw_recorder_flush(recorder, 1);
     destroy(recorder);
 }

@@ -142,7 +142,11 @@ def test_the_table_of_the_document_is_understood() -> None:
 
 
 # Cases that say all there is to say themselves, or whose files need no more than being readable throughout.
-DETAILED = {"one_of_each", "names_of_any_bytes", "parts", "a_full_disk", "names_that_are_taken"}
+DETAILED = {
+    *("one_of_each", "names_of_any_bytes", "parts", "a_full_disk", "names_that_are_taken"),
+    *("a_stall_of_many_deep_stacks", "holders_with_deep_stacks", "a_stack_bigger_than_the_buffer"),
+    "many_deep_stalls_before_a_flush",
+}
 # Lines in a part, at most.
 TORN = {"a_disk_that_is_full_at_the_next_part": 1, "a_disk_that_stays_full": 1, "a_limit_to_the_size_of_files": 1}
 NO_FILE = {"a_folder_that_is_not_there", "a_disk_without_room_for_the_header"}
@@ -205,6 +209,45 @@ def test_parts(run: Any, tmp_path: Path) -> None:
     iterations = [stall["iteration"] for part in parts for stall in part.of("stall")]
     assert iterations == list(range(iterations[0], 1001)), "nothing is lost between parts"
     assert all(path.stat().st_size < 30_000 for path in tmp_path.glob("*.jsonl"))
+
+
+def told_stacks(record: Record) -> int:
+    """How many stacks of a deep stall are told: those with most samples, and the others' samples are omitted."""
+    told = [samples for _, samples in record["stacks"]]
+    assert told == list(range(100, 100 - len(told), -1))
+    assert sum(told) + record["omitted"] == record["samples"] == 5050
+    return len(told)
+
+
+def test_a_stall_of_many_deep_stacks(run: Any) -> None:
+    (part,) = run("a_stall_of_many_deep_stacks")
+    counts = [told_stacks(record) for record in part.of("open") + part.of("stall")]
+    assert len(counts) == 4
+    assert counts[0] > 5
+    assert counts == sorted(set(counts)), "each tells of some more"
+    assert counts[-1] < 100
+
+
+def test_holders_with_deep_stacks(run: Any) -> None:
+    (part,) = run("holders_with_deep_stacks")
+    first, *_, last = stalls = part.of("stall")
+    assert len(stalls) == 3
+    assert 5 < len(first["holders"]) < len(last["holders"]) == 30
+    assert told_stacks(first) == 0 < told_stacks(last)
+
+
+def test_a_stack_bigger_than_the_buffer(run: Any) -> None:
+    (part,) = run("a_stack_bigger_than_the_buffer")
+    before, stall, after = part.of("stall")
+    assert (stall["stacks"], stall["omitted"], stall["samples"]) == ([], 12, 12)
+    assert len(before["stacks"]) == len(after["stacks"]) == 2
+
+
+def test_many_deep_stalls_before_a_flush(run: Any) -> None:
+    (part,) = run("many_deep_stalls_before_a_flush")
+    counts = [told_stacks(record) for record in part.of("stall")]
+    assert len(counts) == 10
+    assert counts[0] > 5
 
 
 def test_names_that_are_taken(run: Any, tmp_path: Path) -> None:

@@ -43,6 +43,23 @@ CASE(the_usual_stack)
     lw_stall_clear(&stall);
 }
 
+CASE(stacks_come_with_most_samples_first)
+{
+    lw_stall stall = {.most = 8};
+    const uint32_t samples[] = {1, 2, 3, 4, 4, 3, 4, 3, 4, 2}, order[] = {4, 3, 2, 1};
+
+    lw_stall_begin(&stall, 1);
+    for (size_t i = 0; i < sizeof samples / sizeof *samples; i++) {
+        lw_stall_add(&stall, samples[i]);
+    }
+    CHECK_EQUAL(stall.count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        CHECK_EQUAL(stall.stacks[i].stack, order[i]);
+        CHECK_EQUAL(stall.stacks[i].samples, order[i]);
+    }
+    lw_stall_clear(&stall);
+}
+
 CASE(what_has_no_room_is_counted)
 {
     lw_stall stall = {.most = 10};

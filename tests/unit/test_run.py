@@ -72,6 +72,35 @@ def test_a_lost_site_has_no_stall_longer_than_all_of_its_time(tmp_path: Path) ->
     assert run.totals.worst == pytest.approx(0.500)
 
 
+@pytest.mark.parametrize("others", [0, 2])
+def test_a_stall_that_is_cut_hides_nothing(tmp_path: Path, others: int) -> None:
+    """The record of its end is lost, but the loop's counters have it: how long it was counts, and as one stall."""
+    builder = watched()
+    builder.stall(0, 10, t="open")
+    builder.stall(1000, 20)
+    builder.summary(2000, stalls=2 + others, stalled_ns=(320 + 50 * others) * MS, longest_ns=300 * MS)
+    builder.write(tmp_path)
+    run = read(tmp_path)
+    (loop,) = run.processes[0].loops
+    assert [stall.state for stall in run.stalls] == ["ended", "cut"]
+    assert run.totals.stalls == loop.stalls == sum(site.count for site in run.sites) == 2 + others
+    for total in (run.totals.stalled, loop.stalled, sum(site.total for site in run.sites)):
+        assert total == pytest.approx(0.320 + 0.050 * others)
+    assert run.totals.worst == run.totals.worst_serving == loop.worst == pytest.approx(0.300)
+    assert run.totals.lost == others
+    selected = read(tmp_path, Selection(least=0.001))
+    assert (selected.totals.stalls, selected.totals.unplaced) == (2, others)
+
+
+def test_a_stall_that_is_cut_where_nothing_is_missing(tmp_path: Path) -> None:
+    builder = watched()
+    builder.stall(0, 10, t="open")
+    builder.stall(1000, 20)
+    builder.summary(2000, stalls=2, stalled_ns=30 * MS + 100, longest_ns=20 * MS)
+    builder.write(tmp_path)
+    assert {site.basis for site in read(tmp_path).sites} == {"unsampled"}
+
+
 def test_only_the_longest_stalls_are_kept_and_the_others_counted(tmp_path: Path) -> None:
     builder = watched()
     for number in range(50):

@@ -372,6 +372,18 @@ def test_very_long_lines_show_the_expression(tmp_path: Path) -> None:
     assert underline[:begin].strip() == "│"
 
 
+def test_the_rest_of_a_stall_that_is_cut(tmp_path: Path) -> None:
+    builder = RecordingBuilder()
+    builder.loop()
+    builder.stall(0, 10, t="open")
+    builder.stall(500, 10)
+    builder.summary(1000, stalls=2, stalled_ns=60 * MS, longest_ns=50 * MS, watched_ns=SECOND)
+    builder.write(tmp_path)
+    text = render(tmp_path)
+    assert "blocked for 60 ms (6.0 %) in 2 stalls; the worst took 50 ms." in text
+    assert "40 ms (4.0 %) · the rest of other stalls" in text
+
+
 def test_a_lost_stall_is_not_dropped(tmp_path: Path) -> None:
     builder = RecordingBuilder()
     builder.loop()

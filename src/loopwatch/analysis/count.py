@@ -24,6 +24,7 @@ class Count:
     recorded: int = 0  # all that have ended, whether they count or not
     recorded_seconds: float = 0.0
     recorded_worst: float = 0.0
+    cut: int = 0  # of these: known to have been at least so long
     samples: int = 0
     torn: int = 0
     outer: int = 0
@@ -42,6 +43,7 @@ class Count:
         if stall.state in ("ended", "cut"):
             self.recorded += 1
             self.recorded_seconds += duration
+            self.cut += stall.state == "cut"
             if duration > self.recorded_worst:
                 self.recorded_worst = duration
         if not taken:
@@ -62,7 +64,8 @@ class Count:
             self.startup_seconds += duration
 
     def add_lost(self, stalls: int, seconds: float, longest: float) -> None:
-        """Add stalls of which no more is known than this. When they were is not known: they count."""
+        """Add stalls of which no more is known than this, or time of such as are cut. When that was is not known: it
+        counts."""
         self.stalls += stalls
         self.stalled += seconds
         self.worst = max(self.worst, longest)

@@ -22,6 +22,7 @@ from loopwatch.errors import RecordingError
 from loopwatch.model import CAUSES, Cause, Loop, Process, Stall, Unwatched
 from loopwatch.recording import Decoder, ProcessFiles, Recording, read_process
 
+_ROUNDED = 1e-6  # seconds: less is no time that is missing, but what sums are off by
 _Rank: TypeAlias = tuple[bool, float, int]  # of a stall: without an end, how long, how early
 
 
@@ -204,13 +205,14 @@ class Reader:
             heapq.heappushpop(self.heap, (rank, stall))
 
     def _loop(self, loop: Loop, count: Count) -> Loop:
-        """A loop with its stalls counted, and those found that its counters know of but that are not recorded."""
+        """A loop with its stalls counted, and what its counters know of but is not recorded: stalls, and the rest of
+        those that are cut."""
         stalls, stalled, worst = count.stalls, count.stalled, count.worst
-        missing = loop.stalls - count.recorded
-        if missing > 0 and not self.selection.everything:
+        missing = max(0, loop.stalls - count.recorded)
+        seconds = max(0.0, loop.stalled - count.recorded_seconds)
+        if not self.selection.everything:
             self.unplaced += missing
-        elif missing > 0:
-            seconds = max(0.0, loop.stalled - count.recorded_seconds)
+        elif missing or (count.cut and seconds > _ROUNDED):
             longest = loop.worst if loop.worst > count.recorded_worst else min(seconds, count.recorded_worst)
             # The longest may be one that is recorded in part: a site has none that is longer than all of its time.
             self.sites.add_lost(missing, seconds, min(seconds, longest))

@@ -209,7 +209,8 @@ class SiteTable:
         return tally.number
 
     def add_lost(self, count: int, seconds: float, longest: float) -> None:
-        """Stalls of which only their number, their time together and the longest are known."""
+        """Stalls of which only their number, their time together and the longest are known; of none, but with a time:
+        the rest of some that are known in part."""
         tally = self._tally(_Key("lost", allowed=False, phase="other"))
         tally.uncounted += count
         tally.uncounted_seconds += seconds

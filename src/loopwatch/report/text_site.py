@@ -118,7 +118,7 @@ class SiteView:
 
     def _figures(self, site: Site) -> str:
         total = f"{duration(site.total)} ({share(site.total, self.whole)})"
-        parts = [total, counted(site.count, "stall")]
+        parts = [total, counted(site.count, "stall") if site.count else "the rest of other stalls"]
         if site.count > 1:
             if site.basis != "lost":
                 parts.append(f"p50 {duration(site.p50)}")
