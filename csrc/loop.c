@@ -247,8 +247,14 @@ LW_HOT void lw_loop_request_begun(lw_loop_marks *marks, bool tracked)
         add(&marks->requests_untracked, 1);
 }
 
+/* In whichever order the watchdog sees these stores: a time that it reads is when that phase began, for this server or
+   for the one before, so it tells nothing untrue. */
 void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now)
 {
+    if (phase == LW_PHASE_STARTUP && phase_begun(marks, LW_PHASE_SHUTDOWN)) {
+        for (int each = 0; each < LW_PHASES; each++)
+            atomic_store_explicit(&marks->phases[each], 0, memory_order_relaxed);
+    }
     if (!phase_begun(marks, phase))
         atomic_store_explicit(&marks->phases[phase], now, memory_order_relaxed);
 }

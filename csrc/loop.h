@@ -37,7 +37,8 @@ typedef struct lw_delayed {
     uint64_t requests;
 } lw_delayed;
 
-/* Where a loop that serves requests stands; each phase's entry is the time when it began, 0: not yet. */
+/* Where a loop that serves requests stands; each phase's entry is the time when it began, 0: not yet, of the server that
+   runs now. */
 typedef enum lw_phase { LW_PHASE_STARTUP, LW_PHASE_SERVING, LW_PHASE_SHUTDOWN, LW_PHASES } lw_phase;
 
 /* What a loop's thread rings when it leaves its poll. Shared by all loops of one watchdog. */
@@ -138,8 +139,8 @@ bool lw_loop_take_finished(lw_loop_marks *marks, lw_iteration *out);
 bool lw_loop_take_delayed(lw_loop_marks *marks, uint64_t until, lw_delayed *out);
 uint64_t lw_loop_delayed_written(const lw_loop_marks *marks);
 
-/* A request has begun on this loop, which therefore serves, or the loop has come to a phase (the first time counts). On
-   its thread. */
+/* A request has begun on this loop, which therefore serves, or the loop has come to a phase. The first time counts, but
+   a start-up after a shutdown is that of another server, for which all phases begin anew. On its thread. */
 void lw_loop_request_begun(lw_loop_marks *marks, bool tracked);
 void lw_loop_enter_phase(lw_loop_marks *marks, lw_phase phase, uint64_t now);
 

@@ -35,6 +35,7 @@ typedef struct lw_options {
 
 typedef struct lw_loop_options {
     uintptr_t loop;     /* which loop object; never followed */
+    bool fresh;         /* it has not been attached before: whichever was, at this address, is gone */
     const char *kind;   /* "asyncio", "uvloop", "other"; lives for ever */
     const char *thread; /* its name; copied */
     lw_poll_way way;

@@ -124,13 +124,23 @@ static bool told(const lw_recorder *recorder, uint32_t *mark)
     return known;
 }
 
+/* The same of a phase, which may have begun anew. */
+static bool told_phase(const lw_recorder *recorder, lw_loop_record *loop, lw_phase phase)
+{
+    if (loop->phase_told[phase] != loop->phases[phase]) {
+        loop->phase_told[phase] = loop->phases[phase];
+        loop->phase_part[phase] = 0;
+    }
+    return told(recorder, &loop->phase_part[phase]);
+}
+
 static void tell_loop(lw_recorder *recorder, lw_loop_record *loop)
 {
     if (!told(recorder, &loop->part)) {
         lw_record_loop(&recorder->buffer, loop);
     }
     for (int phase = 0; phase < LW_PHASES; phase++) {
-        if (loop->phases[phase] != 0 && !told(recorder, &loop->phase_part[phase])) {
+        if (loop->phases[phase] != 0 && !told_phase(recorder, loop, (lw_phase)phase)) {
             lw_record_phase(&recorder->buffer, loop->loop, (lw_phase)phase, loop->phases[phase]);
         }
     }

@@ -79,7 +79,8 @@ typedef struct lw_loop_record {
     uint64_t at_ns;
     uint64_t phases[LW_PHASES];     /* when each began; 0: not yet */
     uint32_t part;                  /* as in lw_code: 0 at first */
-    uint32_t phase_part[LW_PHASES]; /* likewise */
+    uint32_t phase_part[LW_PHASES]; /* likewise, of the time that was told last: */
+    uint64_t phase_told[LW_PHASES];
 } lw_loop_record;
 
 typedef struct lw_summary_record {

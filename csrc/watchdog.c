@@ -429,9 +429,18 @@ static lw_watched *watched_here(unsigned depth)
     return target == NULL ? NULL : (lw_watched *)((char *)target - offsetof(lw_watched, target));
 }
 
-/* The same loop object on the same thread goes on where it was (asyncio.run starts its loop three times); else the
-   place of the longest stopped one is taken when there are many. Locked. */
-static lw_watched *place_for(lw_watchdog *watchdog, uintptr_t loop, uint64_t thread)
+static bool has_served(const lw_watched *watched)
+{
+    for (int phase = 0; phase < LW_PHASES; phase++)
+        if (atomic_load(&watched->marks.phases[phase]) != 0)
+            return true;
+    return false;
+}
+
+/* The same loop object on the same thread goes on where it was (asyncio.run starts its loop three times), and so does
+   another one at its address, as loops that follow one another are: unless the one before has served, for its phases are
+   none of the new one's. Else the place of the longest stopped one is taken when there are many. Locked. */
+static lw_watched *place_for(lw_watchdog *watchdog, const lw_loop_options *options, uint64_t thread)
 {
     unsigned stopped = 0;
     lw_watched **oldest = NULL;
@@ -439,8 +448,11 @@ static lw_watched *place_for(lw_watchdog *watchdog, uintptr_t loop, uint64_t thr
         lw_watched *watched = *link;
         if (watched->attached)
             continue;
-        if (watched->loop == loop && watched->record.thread_number == thread)
-            return watched;
+        if (watched->loop == options->loop && watched->record.thread_number == thread) {
+            if (!options->fresh || !has_served(watched))
+                return watched;
+            watched->loop = 0;
+        }
         if (lw_watched_settled(watched)) {
             stopped++;
             if (oldest == NULL || watched->detached_ns < (*oldest)->detached_ns)
@@ -506,7 +518,7 @@ static void begin(lw_watched *watched, lw_watchdog *watchdog, const lw_loop_opti
 lw_status lw_loop_attach(lw_watchdog *watchdog, const lw_loop_options *options)
 {
     lw_mutex_lock(watchdog->lock);
-    lw_watched *watched = place_for(watchdog, options->loop, lw_thread_number());
+    lw_watched *watched = place_for(watchdog, options, lw_thread_number());
     lw_status status = watched == NULL ? LW_NO_MEMORY : LW_OK;
     if (status == LW_OK && options->way == LW_POLL_UV)
         status = lw_poll_uv_open(&watched->uv, options->uv_library, options->uv_loop, &watched->marks);

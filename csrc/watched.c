@@ -66,6 +66,8 @@ static void record_finished(lw_watched *watched, lw_look *look)
     lw_delayed delayed;
     /* Those that are told of below have been written after their stalls. */
     uint64_t delays = lw_loop_delayed_written(&watched->marks);
+    for (int phase = 0; phase < LW_PHASES; phase++)
+        watched->record.phases[phase] = load(&watched->marks.phases[phase]);
     while (lw_loop_take_finished(&watched->marks, &iteration)) {
         bool sampled = watched->stall.iteration == iteration.number;
         const lw_stall *stall = sampled ? &watched->stall : &nothing;
@@ -284,8 +286,6 @@ uint64_t lw_watched_look(lw_watched *watched, lw_look *look)
         look_at_context(watched, look);
         again = look->patrol_ns;
     }
-    for (int phase = 0; phase < LW_PHASES; phase++)
-        watched->record.phases[phase] = load(&watched->marks.phases[phase]);
     record_finished(watched, look);
     if (watched->attached && current_iteration(&watched->marks, &iteration)) {
         look->now = lw_clock_now();

@@ -27,7 +27,7 @@ typedef struct lw_watched {
 
     /* Under the watchdog's lock from here on. */
     struct lw_watched *next;
-    uintptr_t loop; /* which loop object it is; never followed */
+    uintptr_t loop; /* which loop object it is; never followed; 0: one that is gone */
     bool attached;
     uint64_t attached_ns, detached_ns;
     uint64_t watched_ns; /* in earlier attachments */

@@ -118,6 +118,7 @@ cdef extern from "loopwatch.h" nogil:
 
     ctypedef struct lw_loop_options:
         uintptr_t loop
+        bint fresh
         const char *kind
         const char *thread
         lw_poll_way way

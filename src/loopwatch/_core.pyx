@@ -5,6 +5,7 @@ run there, and its exception would skip the loop's own clean-up.
 """
 
 import _thread
+import _weakref
 import contextvars
 import itertools
 import os
@@ -41,6 +42,7 @@ cdef enum:
     DEPTH = 1024  # of a deeper stack, csrc/stack.h keeps at least so many frames
     TAKE_BYTES = 1 << 20
     STACK_BYTES = 16384  # of the frames of one stack
+    LOOPS_MET = 64
     UVLOOP_CONTEXTS = 1  # uvloop runs its ready queue inside a callback of its own
 
 
@@ -52,6 +54,7 @@ cdef lw_event *_news = NULL  # what wait() waits for; lives as long as the proce
 cdef int _pid = 0           # the process that _watchdog belongs to
 cdef object _options = None  # how to start it; None: nothing is watched
 cdef object _when_started = None  # to be called when it starts, once
+cdef dict _met = {}         # weak references to loops that were attached, by address; the dead go beyond LOOPS_MET
 
 
 cdef int _raise(lw_status status) except -1:
@@ -231,12 +234,29 @@ cdef lw_status _attach_asyncio(loop, lw_loop_options *options) except *:
     return lw_loop_attach(_watchdog, options)
 
 
+cdef bint _is_fresh(loop):
+    """Whether it is attached for the first time: what was at its address may have been another one."""
+    address = <uintptr_t><void *>loop
+    before = _met.get(address)
+    if before is not None and before() is loop:
+        return False
+    try:
+        _met[address] = _weakref.ref(loop)
+    except TypeError:  # one that cannot be told from the other
+        return False
+    if len(_met) > LOOPS_MET:
+        for address in [each for each, met in _met.items() if met() is None]:
+            del _met[address]
+    return True
+
+
 cdef int _attach(loop) except -1:
     cdef lw_loop_options options
     cdef bytes thread = _thread_name()
     cdef lw_status status
     _start()
     options.loop = <uintptr_t><void *>loop
+    options.fresh = _is_fresh(loop)
     options.kind = "other"
     options.thread = thread
     options.way = LW_POLL_CONTEXT

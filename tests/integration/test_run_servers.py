@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -50,6 +51,47 @@ async def within(scope, receive, send):
 async def answer(send, value):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
     await send({"type": "http.response.body", "body": json.dumps(value).encode()})
+"""
+
+# Servers that stop by themselves after a request. They stall in `load`, `block` and `close`.
+SERVERS = """
+import asyncio, time, urllib.request
+import uvicorn
+
+def load(): time.sleep(0.1)
+def block(): time.sleep(0.1)
+def close(): time.sleep(0.1)
+def compute(): time.sleep(0.1)
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        load()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        close()
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    block()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
+    await send({"type": "http.response.body", "body": b""})
+
+def ask(port):
+    urllib.request.urlopen(f"http://127.0.0.1:{port}/").close()
+
+async def serve():
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
+    serving = asyncio.create_task(server.serve())
+    while not server.started:
+        await asyncio.sleep(0.01)
+    await asyncio.to_thread(ask, server.servers[0].sockets[0].getsockname()[1])
+    server.should_exit = True
+    await serving
+
+async def other():
+    await asyncio.sleep(0.002)
+    compute()
+    await asyncio.sleep(0.002)
 """
 
 
@@ -143,6 +185,45 @@ def test_reload(project_with_app: Project) -> None:
     shown = server.stop(signal.SIGINT)
     assert at_block(project_with_app).keys() >= {first, second}
     assert "app.py:4 block" in shown
+
+
+def phases(project: Project) -> Counter[tuple[str, str]]:
+    """How many stalls there were of each function of `SERVERS`, in which phase."""
+    run = project.recording
+    frames = [(run.sites[stall.site].frame, stall.phase) for stall in run.stalls]
+    own = ("load", "block", "close", "compute")
+    return Counter((frame.function, phase) for frame, phase in frames if frame is not None and frame.function in own)
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_one_server_after_another(project: Project, loop: str) -> None:
+    """Each in a loop of its own, which may well be where the one before was. Then one that serves nothing."""
+    pytest.importorskip(loop)
+    runs = "".join(f"{loop}.run({what}())\n" for what in ("serve", "serve", "other", "other"))
+    project.write("app.py", f"{SERVERS}\nimport {loop}\n{runs}")
+    done = project.loopwatch("run", "-q", "--threshold=50ms", "app.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert phases(project) == {
+        ("load", "startup"): 2,
+        ("block", "serving"): 2,
+        ("close", "shutdown"): 2,
+        ("compute", "other"): 2,
+    }
+
+
+def test_one_server_after_another_in_the_same_loop(project: Project) -> None:
+    """Also where another loop has run in between."""
+    runs = "with asyncio.Runner() as runner:\n    runner.run(serve())\n    {}\n    runner.run(serve())\n"
+    project.write("app.py", SERVERS + runs.format("with asyncio.Runner() as second: second.run(other())"))
+    done = project.loopwatch("run", "-q", "--threshold=50ms", "app.py")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert phases(project) == {
+        ("load", "startup"): 2,
+        ("block", "serving"): 2,
+        ("close", "shutdown"): 2,
+        ("compute", "other"): 1,
+    }
+    assert [loop.requests for each in project.recording.processes for loop in each.loops] == [2, 0]
 
 
 class TestTaskIsTheRequest:

@@ -182,6 +182,36 @@ CASE(no_delays_are_told_where_nothing_is_served)
     free(marks);
 }
 
+/* The loop has begun these phases at these times, and no others. */
+static void check_phases(const lw_loop_marks *marks, uint64_t startup, uint64_t serving, uint64_t shutdown)
+{
+    CHECK_EQUAL(marks->phases[LW_PHASE_STARTUP], startup);
+    CHECK_EQUAL(marks->phases[LW_PHASE_SERVING], serving);
+    CHECK_EQUAL(marks->phases[LW_PHASE_SHUTDOWN], shutdown);
+}
+
+CASE(phases_begin_anew_when_another_server_starts)
+{
+    lw_loop_marks *marks = begin(0);
+
+    lw_loop_enter_phase(marks, LW_PHASE_STARTUP, 1);
+    lw_loop_enter_phase(marks, LW_PHASE_STARTUP, 2); /* the server says so, and the app in it */
+    lw_loop_enter_phase(marks, LW_PHASE_SERVING, 3);
+    lw_loop_enter_phase(marks, LW_PHASE_STARTUP, 4); /* a second server beside it */
+    check_phases(marks, 1, 3, 0);
+    lw_loop_enter_phase(marks, LW_PHASE_SHUTDOWN, 5);
+    lw_loop_enter_phase(marks, LW_PHASE_SHUTDOWN, 6);
+    lw_loop_enter_phase(marks, LW_PHASE_SERVING, 7);
+    lw_loop_request_begun(marks, true); /* of a connection that is still there */
+    check_phases(marks, 1, 3, 5);
+    lw_loop_enter_phase(marks, LW_PHASE_STARTUP, 8);
+    check_phases(marks, 8, 0, 0);
+    lw_loop_enter_phase(marks, LW_PHASE_SERVING, 9);
+    lw_loop_enter_phase(marks, LW_PHASE_SHUTDOWN, 10);
+    check_phases(marks, 8, 9, 10);
+    free(marks);
+}
+
 /* When the alarm was put off last, after an iteration that begins at `now`. */
 static uint64_t put_off_at(lw_loop_marks *marks, uint64_t now)
 {

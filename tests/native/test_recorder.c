@@ -154,6 +154,21 @@ CASE(a_record_too_big_for_the_buffer)
     destroy(recorder);
 }
 
+CASE(phases_that_begin_anew)
+{
+    lw_recorder *recorder = create(&ordinary);
+
+    static const uint64_t rounds[][LW_PHASES] = {{10, 0, 0}, {10, 20, 25}, {30, 0, 0}, {30, 45, 0}};
+
+    for (int i = 0; i < 4; i++) {
+        memcpy(loop.phases, rounds[i], sizeof loop.phases);
+        record_summary(recorder);
+        record_summary(recorder);
+    }
+    lw_recorder_flush(recorder, 50);
+    destroy(recorder);
+}
+
 /* A stack of `depth` frames that shares none of its nodes with those of another root. */
 static uint32_t add_path(uint32_t depth, uint32_t root)
 {

@@ -145,7 +145,7 @@ def test_the_table_of_the_document_is_understood() -> None:
 DETAILED = {
     *("one_of_each", "names_of_any_bytes", "parts", "a_full_disk", "names_that_are_taken"),
     *("a_stall_of_many_deep_stacks", "holders_with_deep_stacks", "a_stack_bigger_than_the_buffer"),
-    "many_deep_stalls_before_a_flush",
+    *("many_deep_stalls_before_a_flush", "phases_that_begin_anew"),
 }
 # Lines in a part, at most.
 TORN = {"a_disk_that_is_full_at_the_next_part": 1, "a_disk_that_stays_full": 1, "a_limit_to_the_size_of_files": 1}
@@ -248,6 +248,13 @@ def test_many_deep_stalls_before_a_flush(run: Any) -> None:
     counts = [told_stacks(record) for record in part.of("stall")]
     assert len(counts) == 10
     assert counts[0] > 5
+
+
+def test_phases_that_begin_anew(run: Any) -> None:
+    (part,) = run("phases_that_begin_anew")
+    assert [(one["phase"], one["at"]) for one in part.of("phase")] == [
+        ("startup", 10), ("serving", 20), ("shutdown", 25), ("startup", 30), ("serving", 45)
+    ]  # fmt: skip
 
 
 def test_names_that_are_taken(run: Any, tmp_path: Path) -> None:
