@@ -53,6 +53,10 @@ lw_status lw_watchdog_start(lw_watchdog **out, const lw_options *options);
    go on unwatched. Blocks for as long as a write to the disk does; may be called without the GIL. */
 void lw_watchdog_stop(lw_watchdog *watchdog);
 
+/* Which loop objects it has watched that have not been detached yet, on any thread: that of this index, 0 when there
+   are no more. They are alive as long as the GIL is held. */
+uintptr_t lw_watchdog_loop(lw_watchdog *watchdog, unsigned index);
+
 /* Give up the starter's reference; stops first if need be. */
 void lw_watchdog_release(lw_watchdog *watchdog);
 

@@ -347,6 +347,17 @@ void lw_watchdog_stop(lw_watchdog *watchdog)
     watchdog->thread = NULL;
 }
 
+uintptr_t lw_watchdog_loop(lw_watchdog *watchdog, unsigned index)
+{
+    lw_mutex_lock(watchdog->lock);
+    const lw_watched *watched = watchdog->loops;
+    while (watched != NULL && (!watched->attached || index-- > 0))
+        watched = watched->next;
+    uintptr_t loop = watched == NULL ? 0 : watched->loop;
+    lw_mutex_unlock(watchdog->lock);
+    return loop;
+}
+
 void lw_watchdog_release(lw_watchdog *watchdog)
 {
     if (watchdog == NULL)

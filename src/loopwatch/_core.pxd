@@ -132,6 +132,7 @@ cdef extern from "loopwatch.h" nogil:
 
     lw_status lw_watchdog_start(lw_watchdog **out, const lw_options *options)
     void lw_watchdog_stop(lw_watchdog *watchdog)
+    uintptr_t lw_watchdog_loop(lw_watchdog *watchdog, unsigned index)
     void lw_watchdog_release(lw_watchdog *watchdog)
     int lw_watchdog_trouble(const lw_watchdog *watchdog)
     size_t lw_watchdog_stack(lw_watchdog *watchdog, uint32_t stack, uint32_t clearings, char *into, size_t size)

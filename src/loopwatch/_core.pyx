@@ -354,7 +354,10 @@ def unhook():
 
 
 def attach_running(loop):
-    """Watch a loop that is already running on this thread."""
+    """Watch a loop that is already running on this thread, also one that a watchdog has watched that is over."""
+    _notice_fork()
+    while lw_loop_attached(0) != 0:
+        _detach()
     _loop_changed(loop)
 
 
@@ -376,14 +379,25 @@ def stop():
 
 
 def release():
-    """Forget the watchdog, its records included; it is stopped if it runs."""
+    """Forget the watchdog, its records included; it is stopped if it runs.
+
+    Returns the loops that it watched on other threads: they run on unwatched, until `attach_running` is called there.
+    """
     global _watchdog
     _notice_fork()
     cdef lw_watchdog *watchdog = _watchdog
+    cdef uintptr_t address
+    loops = []
+    if watchdog == NULL:
+        return loops
+    address = lw_watchdog_loop(watchdog, 0)
+    while address != 0:
+        loops.append(<object><void *>address)
+        address = lw_watchdog_loop(watchdog, len(loops))
     _watchdog = NULL
-    if watchdog != NULL:
-        with nogil:
-            lw_watchdog_release(watchdog)
+    with nogil:
+        lw_watchdog_release(watchdog)
+    return loops
 
 
 def trouble():

@@ -14,7 +14,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from loopwatch import _core
 from loopwatch.callers import Caller, Listener
@@ -73,7 +75,7 @@ def add(want: Want) -> None:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_forget_parent)
     _core.hook()
-    _restart()
+    _begin()
 
 
 def remove(want: Want) -> None:
@@ -82,15 +84,15 @@ def remove(want: Want) -> None:
     _finish_listeners(want)
     _call_listeners()
     if state.wants:
-        _restart()
+        _begin()
     else:
-        _core.configure(None)
+        _configure(None)
         _core.unhook()
 
 
-def _restart() -> None:
-    """Let the watchdog run as all who want it have asked, and watch the loop that runs on this thread."""
-    _end()
+def _begin() -> None:
+    """Let the watchdog run as all who want it have asked, and watch the loop that runs on this thread, and those of
+    other threads that were watched up to now."""
     recording = next((want for want in state.wants if want.record), state.wants[0])
     record, settings = recording.record, recording.settings
     threshold = min(want.threshold for want in state.wants)
@@ -98,7 +100,7 @@ def _restart() -> None:
     tell = any(want.told for want in state.wants)
     problems = {name: reason for name, reason in _core.self_test().items() if reason}
     way = os.environ.get("LOOPWATCH_POLL")
-    _core.configure(
+    others = _configure(
         {
             "threshold_ns": round(threshold * 1e9),
             "interval_ns": round(interval * 1e9),
@@ -122,6 +124,18 @@ def _restart() -> None:
     loop = asyncio_events._get_running_loop() if asyncio_events else None
     if loop is not None:
         _core.attach_running(loop)
+    for loop in others:
+        with suppress(Exception):  # it is closed, or of a kind that has no such method
+            loop.call_soon_threadsafe(_core.attach_running, loop)
+
+
+def _configure(options: _core.Options | None) -> list[Any]:
+    """Have loops watched like that from now on, None: not at all; returns those of other threads that were watched.
+
+    The watchdog that was is given up last: a loop that starts meanwhile is one of these, and starts none as it was.
+    """
+    _core.configure(options)
+    return _core.release()
 
 
 def _summed(loops: tuple[Loop, ...]) -> tuple[Loop, ...]:
@@ -159,7 +173,6 @@ def _end() -> None:
     read_records(flush=True)
     if state.decoder is not None:
         state.past = _summed((*state.past, *state.decoder.process.loops))
-    _core.release()
     state.decoder = None
 
 
@@ -225,7 +238,7 @@ def _finish() -> None:
         return
     with state.lock:
         _end()
-        _core.configure(None)
+        _configure(None)
         for want in state.wants:
             _finish_listeners(want)
         state.wants.clear()

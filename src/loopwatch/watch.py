@@ -24,7 +24,8 @@ def start(
     on_stall: Callable[[Stall], None] | None = None,
     log: bool | None = None,
 ) -> None:
-    """Watch every event loop that starts in this process from now on, and the one that runs on this thread.
+    """Watch every event loop that starts in this process from now on, and the one that runs on this thread; those that
+    somebody else has watched up to now go on being watched.
 
     `threshold` and `interval` are seconds: how long an iteration makes a stall, and how far its samples are apart.
     `record` is a folder for the recording, made if need be; without it nothing is written. `on_stall` is called with

@@ -175,6 +175,44 @@ def test_starting_in_a_running_loop(tmp_path: Path, loop: str) -> None:
     assert output.split() == ["3", "1"]
 
 
+@pytest.mark.parametrize(
+    ("loop", "way"), [("asyncio", "slot"), ("asyncio", "select"), ("uvloop", "slot"), ("uvloop", "uv")]
+)
+def test_watching_begun_and_ended_on_another_thread(tmp_path: Path, loop: str, way: str) -> None:
+    """The loop goes on being watched, whoever comes and goes."""
+    output, recordings = run_program(
+        tmp_path,
+        """
+        async def main():
+            outer, inner = loopwatch.watching(0.04), loopwatch.watching(0.02)
+            await blocking()
+            one = await asyncio.to_thread(outer.__enter__)
+            await blocking()
+            other = await asyncio.to_thread(inner.__enter__)
+            await blocking()
+            await asyncio.to_thread(inner.__exit__, None, None, None)
+            await blocking()
+            await asyncio.to_thread(outer.__exit__, None, None, None)
+            await blocking()
+            return one.stalls, other.stalls
+
+        told = []
+        loopwatch.start(record="rec", on_stall=told.append)
+        found = run(main())
+        loopwatch.stop()
+        print(*[sum(stall.duration >= 0.05 for stall in stalls) for stalls in (told, *found)])
+        """,
+        loop,
+        LOOPWATCH_POLL=way,
+    )
+    told, one, other = map(int, output.split())  # a busy machine makes stalls of its own
+    assert told >= 5
+    assert one >= 3
+    assert other >= 1
+    assert len(recordings) == 5
+    assert all(map(blocked, recordings))
+
+
 def test_storms_of_start_and_stop(tmp_path: Path) -> None:
     output, _ = run_program(
         tmp_path,
