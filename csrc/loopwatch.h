@@ -43,6 +43,7 @@ typedef struct lw_loop_options {
     void *uv_loop;  /* LW_POLL_UV: the uv_loop_t and the shared object that holds libuv */
     const char *uv_library;
     uint64_t contexts_extra; /* see lw_loop_marks */
+    bool inside;             /* one of its callbacks runs now */
 } lw_loop_options;
 
 /* Start the thread. LW_NO_MEMORY, LW_SYSTEM. What fails later, on the thread itself (a directory that cannot be

@@ -507,6 +507,8 @@ static void begin(lw_watched *watched, lw_watchdog *watchdog, const lw_loop_opti
     watched->record.thread = watched->thread;
     watched->record.at_ns = now;
     lw_thread_view_take(&watched->view, false);
+    for (uint64_t i = 0; options->inside && i <= options->contexts_extra; i++)
+        lw_thread_view_leave(&watched->view);
     lw_chain_clear(&watched->chain);
     marks->context_version = lw_thread_context_version(&watched->view);
     marks->contexts_extra = options->contexts_extra;

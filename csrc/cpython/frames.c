@@ -50,6 +50,12 @@ void lw_thread_view_take(lw_thread_view *out, bool whole)
     }
 }
 
+void lw_thread_view_leave(lw_thread_view *view)
+{
+    if (view->context != 0)
+        view->context = (uintptr_t)((PyContext *)view->context)->ctx_prev;
+}
+
 lw_status lw_thread_view_of(lw_memory *memory, uintptr_t state, const lw_gil_view *gil, lw_thread_view *out,
                             uint64_t *number)
 {

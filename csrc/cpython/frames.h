@@ -42,6 +42,9 @@ typedef struct lw_thread_view {
 /* The calling thread, with the GIL held. With `whole`, walks go on to the outermost frame. */
 void lw_thread_view_take(lw_thread_view *out, bool whole);
 
+/* Its context is to be the one that comes back when that is left. While the thread is in it, with the GIL held. */
+void lw_thread_view_leave(lw_thread_view *view);
+
 /* Any thread of the same interpreter, by its state, with no base; *number is the system's number of it. LW_FAULT when it
    is gone. */
 lw_status lw_thread_view_of(lw_memory *memory, uintptr_t state, const lw_gil_view *gil, lw_thread_view *out,

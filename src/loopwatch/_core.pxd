@@ -126,6 +126,7 @@ cdef extern from "loopwatch.h" nogil:
         void *uv_loop
         const char *uv_library
         uint64_t contexts_extra
+        bint inside
 
     lw_status lw_poll_slot_hook(const char *library, const char *anchor, const char *symbol)
     void lw_poll_slots_unhook()

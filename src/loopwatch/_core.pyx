@@ -250,7 +250,7 @@ cdef bint _is_fresh(loop):
     return True
 
 
-cdef int _attach(loop) except -1:
+cdef int _attach(loop, bint inside) except -1:
     cdef lw_loop_options options
     cdef bytes thread = _thread_name()
     cdef lw_status status
@@ -264,6 +264,7 @@ cdef int _attach(loop) except -1:
     options.uv_loop = NULL
     options.uv_library = NULL
     options.contexts_extra = 0
+    options.inside = inside
     uvloop = _uvloop_of(loop)
     # Ours until it is detached: whoever set it as running may forget to take that back, and free it.
     Py_INCREF(loop)
@@ -334,7 +335,7 @@ cdef void _loop_changed(loop) noexcept:
                 return
             depth += 1
         if _options is not None:
-            _attach(loop)
+            _attach(loop, inside=False)
     except Exception:
         pass  # the loop runs on unwatched
 
@@ -358,7 +359,12 @@ def attach_running(loop):
     _notice_fork()
     while lw_loop_attached(0) != 0:
         _detach()
-    _loop_changed(loop)
+    if _options is None:
+        return
+    try:
+        _attach(loop, inside=True)
+    except Exception:
+        pass  # it runs on unwatched
 
 
 def watched():

@@ -213,6 +213,36 @@ def test_watching_begun_and_ended_on_another_thread(tmp_path: Path, loop: str, w
     assert all(map(blocked, recordings))
 
 
+@pytest.mark.parametrize("loop", LOOPS)
+def test_starting_in_a_running_loop_without_a_hook(tmp_path: Path, loop: str) -> None:
+    """Waiting is no stall, on whichever thread somebody began."""
+    output, _ = run_program(
+        tmp_path,
+        """
+        async def work():
+            await asyncio.sleep(0.2)
+            block(0.1)
+            await asyncio.sleep(0.2)
+
+        async def main():
+            await asyncio.sleep(0.01)
+            with loopwatch.watching(threshold=0.04) as watch:
+                await work()
+                other = loopwatch.watching(threshold=0.03)
+                await asyncio.to_thread(other.__enter__)
+                await work()
+                await asyncio.to_thread(other.__exit__, None, None, None)
+                await work()
+            print(len(watch.stalls) >= 3, all(stall.duration < 0.19 for stall in watch.stalls))
+
+        run(main())
+        """,
+        loop,
+        LOOPWATCH_POLL="context",
+    )
+    assert output.split() == ["True", "True"]
+
+
 def test_storms_of_start_and_stop(tmp_path: Path) -> None:
     output, _ = run_program(
         tmp_path,
