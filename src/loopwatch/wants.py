@@ -67,6 +67,7 @@ state = State()
 
 
 def add(want: Want) -> None:
+    _core.hook()
     _end()  # without `want`: it is not told what was before
     state.wants.append(want)
     if not state.registered:
@@ -74,8 +75,11 @@ def add(want: Want) -> None:
         atexit.register(_finish)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_forget_parent)
-    _core.hook()
-    _begin()
+    try:
+        _begin()
+    except BaseException:
+        remove(want)
+        raise
 
 
 def remove(want: Want) -> None:
@@ -119,7 +123,6 @@ def _begin() -> None:
         }
     )
     state.decoder = Decoder(pid=os.getpid()) if tell else None
-    _call_listeners()
     asyncio_events = sys.modules.get("asyncio.events")
     loop = asyncio_events._get_running_loop() if asyncio_events else None
     if loop is not None:
@@ -127,6 +130,7 @@ def _begin() -> None:
     for loop in others:
         with suppress(Exception):  # it is closed, or of a kind that has no such method
             loop.call_soon_threadsafe(_core.attach_running, loop)
+    _call_listeners()  # last: there may be no thread to be had
 
 
 def _configure(options: _core.Options | None) -> list[Any]:

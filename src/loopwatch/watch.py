@@ -48,8 +48,8 @@ def start(
         want = wants.Want(threshold, interval, settings, folder)
         logs = log if log is not None else settings.log is not False
         want.listeners = (*_log(settings, logs), *(() if on_stall is None else (Listener(on_stall),)))
-        state.started = want
         wants.add(want)
+        state.started = want
     if settings.requests > 0:
         lifespans.hook_imported()
 

@@ -243,6 +243,40 @@ def test_starting_in_a_running_loop_without_a_hook(tmp_path: Path, loop: str) ->
     assert output.split() == ["True", "True"]
 
 
+def test_a_start_that_fails(tmp_path: Path) -> None:
+    """It leaves nothing behind: who watched before goes on, and the next start is as the first."""
+    output, _ = run_program(
+        tmp_path,
+        """
+        from loopwatch import wants
+
+        def fail_once(owner, name):
+            def fail(*_):
+                setattr(owner, name, original)
+                raise OSError
+
+            original = getattr(owner, name)
+            setattr(owner, name, fail)
+
+        with loopwatch.watching() as watch:
+            for owner, name in (wants._core, "hook"), (wants, "header_members"), (wants, "Caller"):
+                fail_once(owner, name)
+                try:
+                    loopwatch.start(on_stall=print)
+                except OSError:
+                    print("failed")
+                run(blocking())
+                loopwatch.start()
+                run(blocking())
+                loopwatch.stop()
+        print(sum(stall.duration >= 0.05 for stall in watch.stalls))
+        """,
+    )
+    *failed, stalls = output.split()
+    assert failed == ["failed"] * 3
+    assert int(stalls) >= 6
+
+
 def test_storms_of_start_and_stop(tmp_path: Path) -> None:
     output, _ = run_program(
         tmp_path,

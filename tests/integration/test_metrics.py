@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+import loopwatch
+from loopwatch.errors import ConfigError
 from tests.integration.project import PATIENCE, Project
 from tests.integration.watched_program import run_program
 
@@ -142,6 +144,18 @@ one(5)
         child = values.pop(4)
         assert 0 < child < values[-1]
         assert values == sorted(values)
+
+
+@pytest.mark.parametrize("threshold", [-1, 0.0, float("nan"), float("inf")])
+def test_a_threshold_that_means_nothing(threshold: float) -> None:
+    """As `loopwatch.start` has it."""
+    from loopwatch.metrics.prometheus import LoopwatchCollector
+
+    with pytest.raises(ConfigError) as expected:
+        loopwatch.start(threshold)
+    with pytest.raises(ConfigError) as caught:
+        LoopwatchCollector(threshold)
+    assert str(caught.value) == str(expected.value)
 
 
 def test_what_does_not_count(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from loopwatch import lifespans, wants
 from loopwatch.callers import Listener
-from loopwatch.config import switched_off
+from loopwatch.config import check_settings, switched_off
 from loopwatch.model import Loop, Stall
 from loopwatch.settings import Settings
 
@@ -72,7 +72,8 @@ class Meter:
         self._begin()
         settings = Settings() if switched_off() else Settings().with_environment(os.environ)
         listener = Listener(self._count, inherited=True, refresh=refresh)
-        self.threshold = threshold or settings.threshold
+        self.threshold = settings.threshold if threshold is None else threshold
+        check_settings(self.threshold, settings.interval)
         self._want = wants.Want(self.threshold, settings.interval, settings, listeners=(listener,))
         if not switched_off():
             with wants.state.lock:
