@@ -56,6 +56,7 @@ class State:
     lock: threading.RLock = field(default_factory=threading.RLock)
     wants: list[Want] = field(default_factory=list)
     started: Want | None = None  # the one of start()
+    options: _core.Options | None = None  # of the watchdog; None: nothing is watched
     decoder: Decoder | None = None  # of the watchdog that runs, when anybody is to be told
     caller: Caller | None = None  # while there are listeners
     past: tuple[Loop, ...] = ()  # those of earlier watchdogs, as one
@@ -138,6 +139,7 @@ def _configure(options: _core.Options | None) -> list[Any]:
 
     The watchdog that was is given up last: a loop that starts meanwhile is one of these, and starts none as it was.
     """
+    state.options = options
     _core.configure(options)
     return _core.release()
 
@@ -262,6 +264,8 @@ def _forget_parent() -> None:
     for want in state.wants:
         want.collect = None
         want.listeners = tuple(each for each in want.listeners if each.inherited)
+    if state.options is not None:  # records wait for nobody
+        _core.configure({**state.options, "queue": any(want.told for want in state.wants)})
     # Not yet: most children run no loop, and where this is called between fork and exec no thread may be.
     _core.call_when_started(_listen_in_child if any(want.listeners for want in state.wants) else None)
 

@@ -338,6 +338,31 @@ def test_forks_inside_callbacks(tmp_path: Path, loop: str) -> None:
     assert [blocked(stalls) for stalls in children] == [1]
 
 
+@pytest.mark.parametrize(("log", "queued"), [("0", "False"), ("1", "True")])
+def test_records_wait_only_for_somebody(tmp_path: Path, log: str, queued: str) -> None:
+    """A forked child keeps none in memory for an `on_stall` that is its parent's."""
+    output, (child,) = run_program(
+        tmp_path,
+        """
+        from loopwatch import _core, wants
+
+        loopwatch.start(record="rec", on_stall=print)
+        with loopwatch.watching():
+            if os.fork():
+                os.wait()
+            else:
+                with wants.state.lock:  # nobody reads them now
+                    run(blocking())
+                    _core.stop()
+                    print(bool(_core.take()), flush=True)
+                os._exit(0)
+        """,
+        LOOPWATCH_LOG=log,
+    )
+    assert output.split()[0] == queued
+    assert blocked(child) >= 1
+
+
 def test_three_hundred_forks(tmp_path: Path) -> None:
     run_program(
         tmp_path,
