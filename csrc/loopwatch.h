@@ -67,8 +67,9 @@ int lw_watchdog_trouble(const lw_watchdog *watchdog);
 /* Records from the queue, whole lines; 0 when there are none. Any thread, also after stop. */
 size_t lw_watchdog_take(lw_watchdog *watchdog, char *into, size_t size);
 
-/* The figures of all loops up to now, those included that have stopped and are remembered: `summary` records, as many
-   as fit. Returns the bytes used. Any thread. */
+/* The figures of all loops up to now, those included that have stopped and are remembered: `summary` records. Returns
+   the bytes used, 0 when not all fit. Of a loop that is not among them all is in the queue, and will be all. Any
+   thread. */
 size_t lw_watchdog_sum_up(lw_watchdog *watchdog, char *into, size_t size);
 
 /* The frames of a stack (lw_slot_stack), innermost first, each as file, function and line, with a 0 behind each of the

@@ -419,13 +419,12 @@ size_t lw_watchdog_sum_up(lw_watchdog *watchdog, char *into, size_t size)
     for (const lw_watched *loop = watchdog->loops; loop != NULL; loop = loop->next) {
         lw_summary_record summary = lw_watched_summary(loop, now);
         lw_record_summary(&json, &summary);
-        if (json.full)
-            break;
-        used = json.size;
     }
     lw_mutex_unlock(watchdog->lock);
-    if (used != 0)
+    if (!json.full && json.size != 0) {
+        used = json.size;
         memcpy(into, json.bytes, used);
+    }
     lw_json_close(&json);
     return used;
 }
@@ -450,7 +449,8 @@ static bool has_served(const lw_watched *watched)
 
 /* The same loop object on the same thread goes on where it was (asyncio.run starts its loop three times), and so does
    another one at its address, as loops that follow one another are: unless the one before has served, for its phases are
-   none of the new one's. Else the place of the longest stopped one is taken when there are many. Locked. */
+   none of the new one's. Else the place of the longest stopped one is taken when there are many, and its number is never
+   heard of again. Locked. */
 static lw_watched *place_for(lw_watchdog *watchdog, const lw_loop_options *options, uint64_t thread)
 {
     unsigned stopped = 0;
@@ -464,7 +464,7 @@ static lw_watched *place_for(lw_watchdog *watchdog, const lw_loop_options *optio
                 return watched;
             watched->loop = 0;
         }
-        if (lw_watched_settled(watched)) {
+        if (watched->settled) {
             stopped++;
             if (oldest == NULL || watched->detached_ns < (*oldest)->detached_ns)
                 oldest = link;
@@ -520,6 +520,7 @@ static void begin(lw_watched *watched, lw_watchdog *watchdog, const lw_loop_opti
     watched->context.inside = false;
     watched->attached_ns = now;
     watched->attached = true;
+    watched->settled = false;
     atomic_store(&watchdog->bell.alone, false); /* until the watchdog has counted */
     /* The first iteration begins now; of a loop whose poll is not seen, with the first callback that is. */
     if (options->way == LW_POLL_CONTEXT)

@@ -278,10 +278,18 @@ static void look_at_context(lw_watched *watched, lw_look *look)
 
 /* ---- the look ---- */
 
+/* Whether nothing of it is left to be recorded. */
+static bool is_settled(const lw_watched *watched)
+{
+    return !watched->attached && watched->summary_version == summary_version(watched) &&
+           load(&watched->marks.finished_read) == load(&watched->marks.finished_written);
+}
+
 uint64_t lw_watched_look(lw_watched *watched, lw_look *look)
 {
     lw_iteration iteration = {0};
     uint64_t again = 0;
+    watched->settled = is_settled(watched); /* without what this look records: it is in the buffer yet */
     if (watched->attached && watched->way == LW_POLL_CONTEXT) {
         look_at_context(watched, look);
         again = look->patrol_ns;
@@ -316,12 +324,6 @@ void lw_watched_forget_stacks(lw_watched *watched)
     lw_chain_clear(&watched->chain);
     lw_activity_forget_stacks(&watched->activity);
     lw_stall_forget_stacks(&watched->stall);
-}
-
-bool lw_watched_settled(const lw_watched *watched)
-{
-    return !watched->attached && watched->summary_version == summary_version(watched) &&
-           load(&watched->marks.finished_read) == load(&watched->marks.finished_written);
 }
 
 void lw_watched_free(lw_watched *watched)

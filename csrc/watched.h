@@ -29,6 +29,7 @@ typedef struct lw_watched {
     struct lw_watched *next;
     uintptr_t loop; /* which loop object it is; never followed; 0: one that is gone */
     bool attached;
+    bool settled; /* it has stopped, and the looks before the last one have written out all of it */
     uint64_t attached_ns, detached_ns;
     uint64_t watched_ns; /* in earlier attachments */
     lw_thread_view view;
@@ -81,9 +82,6 @@ lw_summary_record lw_watched_summary(const lw_watched *watched, uint64_t now);
 
 /* The intern table was cleared. Likewise. */
 void lw_watched_forget_stacks(lw_watched *watched);
-
-/* Whether nothing of it is left to be recorded. Likewise. */
-bool lw_watched_settled(const lw_watched *watched);
 
 void lw_watched_free(lw_watched *watched);
 

@@ -446,7 +446,10 @@ def take():
 
 
 def summaries():
-    """`summary` records of the loops, up to now, whole lines as bytes."""
+    """`summary` records of all loops, up to now, whole lines as bytes; b"" when they are too many.
+
+    What there is to say of older ones, which have stopped for good, can be taken.
+    """
     _notice_fork()
     if _watchdog == NULL:
         return b""

@@ -59,7 +59,7 @@ class State:
     options: _core.Options | None = None  # of the watchdog; None: nothing is watched
     decoder: Decoder | None = None  # of the watchdog that runs, when anybody is to be told
     caller: Caller | None = None  # while there are listeners
-    past: tuple[Loop, ...] = ()  # those of earlier watchdogs, as one
+    past: tuple[Loop, ...] = ()  # those of earlier watchdogs, and those that are over, as one
     pid: int = field(default_factory=os.getpid)
     registered: bool = False
 
@@ -188,8 +188,12 @@ def read_records(*, flush: bool = False) -> float:
     decoder = state.decoder
     if decoder is None:
         return math.inf
+    crowded = decoder.crowded
+    summaries = _core.summaries() if crowded else b""  # first: then all of those that are not in it can be taken
     while lines := _core.take():
         _tell(decoder.feed(lines))
+    if crowded:
+        state.past = _summed((*state.past, *decoder.forget_loops(summaries)))
     _tell(decoder.flush() if flush else decoder.overdue())
     return max(0.0, decoder.due - time.monotonic())
 
@@ -227,8 +231,8 @@ def _finish_listeners(want: Want) -> None:
 
 
 def loops() -> tuple[tuple[Loop, ...], tuple[Loop, ...]]:
-    """The loops of the watchdog that runs, with their figures up to now, and those of the ones before it, summed up.
-    Takes the lock. Nothing where nobody is told of stalls."""
+    """The loops of the watchdog that runs, with their figures up to now, and those that were before, summed up. Takes
+    the lock. Nothing where nobody is told of stalls."""
     with state.lock:
         read_records()
         decoder = state.decoder

@@ -19,7 +19,7 @@ import pytest
 import loopwatch
 from loopwatch.errors import ConfigError
 from tests.integration.project import PATIENCE, Project
-from tests.integration.watched_program import run_program
+from tests.integration.watched_program import LOOPS, run_program
 
 pytest.importorskip("prometheus_client")
 pytest.importorskip("opentelemetry.sdk")
@@ -144,6 +144,55 @@ one(5)
         child = values.pop(4)
         assert 0 < child < values[-1]
         assert values == sorted(values)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_more_loops_than_are_remembered(tmp_path: Path, loop: str) -> None:
+    """Each for a short thread; and many that stop, and go on, with their threads. All count, once."""
+    output, _ = run_program(
+        tmp_path,
+        PROMETHEUS
+        + """
+def once(_):
+    run(asyncio.sleep(0))
+
+def often(count):
+    loop = new_loop()
+    for _ in range(count):
+        loop.run_until_complete(asyncio.sleep(0))
+        barrier.wait()
+    loop.close()
+
+def in_threads(function, argument, count):
+    threads = [threading.Thread(target=function, args=(argument,)) for _ in range(count)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+
+loopwatch.start(record="rec")
+from loopwatch import wants
+barrier = threading.Barrier(100)
+for _ in range(30):
+    in_threads(once, None, 10)
+in_threads(often, 10, 100)
+for _ in range(30):
+    in_threads(once, None, 10)
+time.sleep(0.1)
+kept = len(wants.loops()[0])
+loopwatch.stop()
+print(exposed(), kept, sep="==\\n")
+""",
+        loop,
+    )
+    exposed, kept = output.split("==\n")
+    assert int(kept) < 400
+    (file,) = tmp_path.glob("rec/*.jsonl")
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    newest = {record["loop"]: record for record in records if record["t"] == "summary"}
+    assert len(newest) >= 700
+    found = samples(exposed)
+    assert found["loopwatch_iteration_seconds_count", ""] == sum(each["iterations"] for each in newest.values())
+    busy = sum(each["busy_ns"] for each in newest.values()) / 1e9
+    assert found["loopwatch_iteration_seconds_sum", ""] == pytest.approx(busy)
 
 
 @pytest.mark.parametrize("threshold", [-1, 0.0, float("nan"), float("inf")])

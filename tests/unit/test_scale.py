@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import sys
+from collections.abc import Sized
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from loopwatch.analysis.flame import Weights
 from loopwatch.analysis.run import Run, load
 from loopwatch.analysis.timeline import Timeline
 from loopwatch.cli import progress
-from loopwatch.model import Stall
-from loopwatch.recording import find_recordings
+from loopwatch.model import Loop, Stall
+from loopwatch.recording import Decoder, find_recordings
 from loopwatch.report import Options, reporter
 from loopwatch.stack import Frame, Stack
 from tests.unit.project import make_project, make_service
@@ -100,6 +101,59 @@ def test_the_timeline_is_bounded_and_loses_nothing() -> None:
     assert max(longest for _, _, longest in timeline.spans.values()) == 0.5
     first = min(timeline.spans)
     assert first * timeline.width <= 1e9 - 500 < (first + 1) * timeline.width
+
+
+def test_a_process_may_have_any_number_of_loops() -> None:
+    """Those that are over are given away with their figures, and nothing is kept of them."""
+    builder, decoder = RecordingBuilder(), Decoder()
+
+    def feed() -> list[Stall]:
+        data = builder.data
+        builder.lines.clear()
+        return decoder.feed(data)
+
+    def sum_up(loop: int, running: bool) -> None:
+        builder.summary(30 * loop + 20, loop, running=running, iterations=2, busy_ns=20 * MS, watched_ns=20 * MS)
+
+    feed()
+    stalls, over = list[Stall](), list[Loop]()
+    for number in range(1, 10_001):
+        builder.loop(number, at=30 * number)
+        builder.phase("serving", 30 * number, loop=number)
+        builder.stall(30 * number, 19, loop=number, requests=[[1, 10]], samples=10)
+        builder.delayed(3, loop=number)
+        builder.request(1, "GET /a")
+        sum_up(number, running=False)
+        stalls += feed()
+        if decoder.crowded:
+            for kept in range(number - 31, number + 1):
+                sum_up(kept, running=False)
+            over += decoder.forget_loops(builder.data)
+            builder.lines.clear()
+    assert [stall.loop for stall in stalls] == [*range(1, 10_001)]
+    assert {(stall.phase, stall.requests_delayed, stall.endpoint) for stall in stalls} == {("serving", 3, "GET /a")}
+    loops = [*over, *decoder.process.loops]
+    assert [loop.id for loop in loops] == [*range(1, 10_001)]
+    assert {(loop.iterations, loop.busy, loop.seconds) for loop in loops} == {(2, 0.020, 0.020)}
+    for part in (decoder, decoder._loops, decoder._aftermath):
+        for name, value in vars(part).items():
+            assert not isinstance(value, Sized) or len(value) < 100, name
+
+
+def test_loops_that_may_go_on_are_not_forgotten() -> None:
+    builder, decoder = RecordingBuilder(), Decoder()
+    for number in range(1, 6):
+        builder.loop(number)
+        builder.summary(10, number, running=False)
+    builder.stall(20, 50, loop=1, t="open")
+    builder.stall(20, 50, loop=2, requests=[[1, 10]], samples=10)
+    decoder.feed(builder.data)
+    assert decoder.holds
+    builder.lines.clear()
+    builder.summary(10, 4)
+    assert decoder.forget_loops(b"") == ()
+    assert [loop.id for loop in decoder.forget_loops(builder.data)] == [3]  # 5 began after these were asked for
+    assert [loop.id for loop in decoder.process.loops] == [1, 2, 4, 5]
 
 
 class Terminal(io.StringIO):

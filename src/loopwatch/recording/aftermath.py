@@ -110,6 +110,12 @@ class Aftermath:
         """This loop serves requests: `delayed` records are to come."""
         self._serving.add(loop)
 
+    def forget(self, loop: int) -> None:
+        """Nothing more is to come of this loop, and none of its stalls is held."""
+        self._phases.pop(loop, None)
+        self._counted.pop(loop, None)
+        self._serving.discard(loop)
+
     # The stalls
 
     def hold(self, stall: Stall) -> None:

@@ -24,6 +24,7 @@ _FAMILY = "loopwatch-recording/"
 _LONGEST_LINE = 16 << 20  # bytes; a record is far shorter, and what is longer shall not fill the memory
 _OPEN_AGAIN = 20.0  # seconds; a stall that lasts is written again at least every ten
 _SUMMED_UP = 1.5  # seconds after which a loop that has done anything is summed up
+_CROWD = 64  # loops of which some may be over
 _MOST_PENDING = 64  # `open` records without an end, per process, before the oldest is given out as it is
 
 
@@ -45,6 +46,7 @@ class Decoder:
         self._aftermath = Aftermath(prompt=prompt)
         self._pending: dict[tuple[int, int], Stall] = {}  # by loop and iteration, from their newest `open` record
         self._newest: dict[int, int] = {}  # the newest iteration of each loop
+        self._crowd = _CROWD
         self._offset: int | None = None  # from the process's clock to Unix time, ns
         self._seen = 0  # the newest time of any record; ns of the process's clock
         self._app = app
@@ -141,6 +143,32 @@ class Decoder:
         return tuple(
             self._loops.so_far(number, running, until, offset, lives=now is not None) for number in self._loops
         )
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there are so many loops that it is time for `forget_loops`."""
+        return len(self._loops) > self._crowd
+
+    def forget_loops(self, summaries: bytes) -> tuple[Loop, ...]:
+        """Forget the loops that are over, so that a process may have any number of them; returns them, with their
+        figures.
+
+        `summaries` are records of all that may go on. Older ones are over, once all is fed that was recorded before;
+        but one whose stall is still held, or open, stays until the next time.
+        """
+        records = filter(None, map(parse_line, summaries.splitlines()))
+        kept = {integer(record, "loop") or 0 for record in records}
+        newest = max(kept, default=0)
+        kept |= {loop for loop, _ in self._pending} | {stall.loop for stall in self._aftermath.held()}
+        over = [number for number in self._loops if number < newest and number not in kept]
+        until, offset = self._seen, self._offset or 0
+        loops = tuple(self._loops.so_far(number, (), until, offset, lives=False) for number in over)
+        for number in over:
+            self._loops.forget(number)
+            self._aftermath.forget(number)
+            self._newest.pop(number, None)
+        self._crowd = max(_CROWD, 2 * len(self._loops))
+        return loops
 
     # One record
 

@@ -22,6 +22,9 @@ class Loops:
     def __iter__(self) -> Iterator[int]:
         return iter(self._loops)
 
+    def __len__(self) -> int:
+        return len(self._loops)
+
     def known(self, number: int) -> Loop:
         """A loop as far as it is known."""
         return self._loops.get(number) or Loop(number)
@@ -89,6 +92,11 @@ class Loops:
         if type(pairs) is list and pairs:
             numbers = (pair[0] for pair in pairs if type(pair) is list and pair)
             self._requests.setdefault(number, set()).update(each for each in numbers if type(each) is int)
+
+    def forget(self, number: int) -> None:
+        """Nothing more is to come of this loop."""
+        for known in (self._loops, self._since, self._summed, self._stalled, self._requests):
+            known.pop(number, None)
 
     def so_far(self, number: int, open_stalls: Iterable[Stall], until: int, offset: int, *, lives: bool) -> Loop:
         """A loop's newest summary, and what is known after it: that it stalled, and was idle, or busy for no more than
