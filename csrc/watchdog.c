@@ -564,8 +564,8 @@ void lw_loop_detach(void)
         if (!atomic_load(&watched->marks.polling))
             lw_loop_poll_entered(&watched->marks, now);
         watched->attached = false;
-        watched->detached_ns = now;
-        watched->watched_ns += now - watched->attached_ns;
+        watched->detached_ns = lw_clock_now(); /* after the summary that we may have waited for */
+        watched->watched_ns += watched->detached_ns - watched->attached_ns;
     }
     lw_mutex_unlock(watchdog->lock);
     atomic_fetch_sub(&attached_loops, 1);
