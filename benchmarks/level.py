@@ -48,15 +48,14 @@ class Level:
 
     @classmethod
     def of(cls, turns: Sequence[Turn]) -> Level:
-        level = cls()
-        level.add(turns)
-        return level
-
-    def add(self, turns: Sequence[Turn]) -> None:
-        """Further servers, that had these turns."""
+        """Of the servers that had these turns."""
         found = relative(turns)
-        self.bare += found[: len(found) // 2]
-        self.watched += found[len(found) // 2 :]
+        return cls(found[: len(found) // 2], found[len(found) // 2 :])
+
+    def include(self, other: Level) -> None:
+        """Further servers."""
+        self.bare += other.bare
+        self.watched += other.watched
 
     @property
     def ratio(self) -> float:

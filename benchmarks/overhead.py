@@ -47,7 +47,7 @@ def requests(quick: bool) -> Outcome:
         for number in range(rounds):
             with both_kinds(loop, copies, watched_first=number % 2 == 1, http=http) as servers:
                 found.append(in_turns(servers, turns))
-            level.add(found[-1])
+            level.include(Level.of(found[-1]))
         sides = [halves(turn) for each in found for turn in each]
         bare, watched = ([each for side in all_of_it for each in side] for all_of_it in zip(*sides, strict=True))
         cpu_ratios = [

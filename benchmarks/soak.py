@@ -54,14 +54,15 @@ def soak(loop: str, seconds: float, copies: int) -> Outcome:
             recorded = recorded_bytes(watched.folder)
             with both_kinds(loop, copies, watched_first=number % 2 == 1) as servers:
                 latest: list[Turn] = [*in_turns_until(servers, begin + (number + 1) / SLICES * seconds)]
-            level.add(latest)
+            here = Level.of(latest)
+            level.include(here)
             speeds = [[per_second(side) for side in halves(turn)] for turn in turns]
             outcome.add(
                 [
                     f"{time.monotonic() - begin:.0f}",
                     " → ".join(f"{statistics.median(side):.0f}" for side in zip(*speeds, strict=True)),
                     spread([ours / theirs for theirs, ours in speeds], 3),
-                    str(Level.of(latest)),
+                    str(here),
                     f"{watchdog_share(turns):.1%}",
                     " → ".join(f"{each / MIB:.1f}" for each in resident),
                     f"{recorded / 1024:.0f}",
@@ -70,7 +71,7 @@ def soak(loop: str, seconds: float, copies: int) -> Outcome:
                 loop=loop,
                 until=time.monotonic() - begin,
                 speeds=speeds,
-                new=relative(latest),
+                new=[*here.bare, *here.watched],
                 watchdog=watchdog_share(turns),
                 resident=resident,
                 recorded=recorded,

@@ -187,8 +187,11 @@ def test_reload(project_with_app: Project) -> None:
     assert "app.py:4 block" in shown
 
 
-def phases(project: Project) -> Counter[tuple[str, str]]:
-    """How many stalls there were of each function of `SERVERS`, in which phase."""
+def phases(project: Project, program: str) -> Counter[tuple[str, str]]:
+    """Run a program with `SERVERS` in it: how many stalls there were of each function of those, in which phase."""
+    project.write("app.py", program)
+    done = project.loopwatch("run", "-q", "--threshold=50ms", "app.py")
+    assert (done.returncode, done.stderr) == (0, "")
     run = project.recording
     frames = [(run.sites[stall.site].frame, stall.phase) for stall in run.stalls]
     own = ("load", "block", "close", "compute")
@@ -200,10 +203,7 @@ def test_one_server_after_another(project: Project, loop: str) -> None:
     """Each in a loop of its own, which may well be where the one before was. Then one that serves nothing."""
     pytest.importorskip(loop)
     runs = "".join(f"{loop}.run({what}())\n" for what in ("serve", "serve", "other", "other"))
-    project.write("app.py", f"{SERVERS}\nimport {loop}\n{runs}")
-    done = project.loopwatch("run", "-q", "--threshold=50ms", "app.py")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert phases(project) == {
+    assert phases(project, f"{SERVERS}\nimport {loop}\n{runs}") == {
         ("load", "startup"): 2,
         ("block", "serving"): 2,
         ("close", "shutdown"): 2,
@@ -214,10 +214,8 @@ def test_one_server_after_another(project: Project, loop: str) -> None:
 def test_one_server_after_another_in_the_same_loop(project: Project) -> None:
     """Also where another loop has run in between."""
     runs = "with asyncio.Runner() as runner:\n    runner.run(serve())\n    {}\n    runner.run(serve())\n"
-    project.write("app.py", SERVERS + runs.format("with asyncio.Runner() as second: second.run(other())"))
-    done = project.loopwatch("run", "-q", "--threshold=50ms", "app.py")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert phases(project) == {
+    runs = runs.format("with asyncio.Runner() as second: second.run(other())")
+    assert phases(project, SERVERS + runs) == {
         ("load", "startup"): 2,
         ("block", "serving"): 2,
         ("close", "shutdown"): 2,

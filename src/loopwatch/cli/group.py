@@ -12,7 +12,6 @@ import click
 
 from loopwatch.cli.output import discard_output
 from loopwatch.errors import LoopwatchError
-from loopwatch.report.words import plain
 
 USAGE = 2  # the status of every error that the person at the keyboard can put right
 _INTERRUPTED = 130
@@ -96,6 +95,8 @@ class Commands(click.Group):
 
 def fail(message: str, hint: str = "") -> NoReturn:
     """End with status 2 and one line on stderr: what is wrong, and what to type next."""
+    from loopwatch.report.words import plain  # with all of the reports, which `run` does without until its command ends
+
     line = " ".join(f"loopwatch: {message}{f'; {hint}' if hint else ''}".split())
     click.echo(plain(line), err=True)
     sys.exit(USAGE)
