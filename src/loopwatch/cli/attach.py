@@ -17,14 +17,14 @@ import psutil
 
 from loopwatch import __version__
 from loopwatch.cli.closing import new_folder, say, shown, summarize
+from loopwatch.cli.here import settings_here
 from loopwatch.cli.times import Duration
 from loopwatch.config import SWITCH, check_settings, check_switch, switched_off
-from loopwatch.cwd import working_directory
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch.remote import NoAnswer, ask, give
 from loopwatch.launch.target import Target, find_target
 from loopwatch.recording.files import FOLDER, has_ended, note_gone
-from loopwatch.settings import Settings, settings_for
+from loopwatch.settings import Settings
 
 _LOOK = 0.2  # seconds between two looks at the process
 
@@ -49,7 +49,7 @@ def command(pid: int, stop: bool, detach: bool, wait: float, **options: Any) -> 
     check_switch()
     if switched_off() and not stop:
         raise LoopwatchError(f"{SWITCH}={os.environ[SWITCH]} is set: nothing is watched", "unset it, and try again")
-    settings = settings_for(working_directory(), os.environ, options)
+    settings = settings_here(options)
     check_settings(settings.threshold, settings.interval)
     if stop and detach:
         raise LoopwatchError("--stop and --detach are one too many", f"write: loopwatch attach {pid} --stop")

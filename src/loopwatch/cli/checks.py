@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Literal
 
 import loopwatch
+from loopwatch.cli.here import settings_here
 from loopwatch.config import SWITCH, check_switch, switched_off
 from loopwatch.cwd import working_directory
 from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.launch.environment import watched_environment
-from loopwatch.settings import Settings, settings_for
+from loopwatch.settings import Settings
 
 # Whether a thing works, works less well than it might, or keeps loopwatch from working at all.
 Verdict = Literal["ok", "less", "broken"]
@@ -189,7 +190,7 @@ def _configuration() -> tuple[Settings, Finding]:
     """What is set here, as far as the commands can read it."""
     settings = Settings()
     try:
-        settings = settings_for(working_directory(), os.environ, {})
+        settings = settings_here()
         check_switch()
     except ConfigError as error:
         return settings, Finding(CONFIGURATION, "broken", error.message, error.hint)

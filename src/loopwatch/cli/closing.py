@@ -9,12 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from loopwatch.cli.here import settings_here
 from loopwatch.cli.output import terminal
 from loopwatch.cwd import relative, working_directory
 from loopwatch.errors import LoopwatchError
 from loopwatch.launch.folder import make_folder, remove_old, why_unwritable
 from loopwatch.recording import find_recordings
-from loopwatch.settings import Settings, settings_for
+from loopwatch.settings import Settings
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -80,7 +81,7 @@ def new_folder(settings: Settings) -> Path:
 
 def _is_found(folder: Path) -> bool:
     """Whether `loopwatch report` looks there by itself."""
-    return folder.parent == Path(settings_for(working_directory(), os.environ, {}).dir)
+    return folder.parent == Path(settings_here().dir)
 
 
 def shown(folder: Path) -> str:

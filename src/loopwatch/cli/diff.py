@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
@@ -10,11 +9,11 @@ import click
 from loopwatch.analysis.diff import compare
 from loopwatch.analysis.run import Run, load
 from loopwatch.analysis.source import Source
+from loopwatch.cli.here import settings_here
 from loopwatch.cli.output import opened
 from loopwatch.cwd import working_directory
 from loopwatch.recording import find_recordings
 from loopwatch.report.diff import write_json, write_text
-from loopwatch.settings import settings_for
 
 
 @click.command("diff")
@@ -28,7 +27,7 @@ def command(before: Path, after: Path, name: str, file: str | None) -> int:
     Both are named as for `loopwatch report`. They are compared per request where both served requests, else per
     minute.
     """
-    settings = settings_for(working_directory(), os.environ, {})
+    settings = settings_here()
     old, new = (load(find_recordings([path], base=settings.dir, app=settings.app)) for path in (before, after))
     diff = compare(old, new, _source_of)
     with opened(file) as out:

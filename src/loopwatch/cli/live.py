@@ -5,7 +5,6 @@ It reads the recording and nothing else, so it works while the watched process i
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from pathlib import Path
 import click
 
 from loopwatch.analysis.follow import Follower
+from loopwatch.cli.here import settings_here
 from loopwatch.cli.output import terminal
 from loopwatch.cli.times import Duration
 from loopwatch.cwd import working_directory
@@ -21,7 +21,6 @@ from loopwatch.recording import Recording, find_recordings
 from loopwatch.report import Options
 from loopwatch.report.live import Pulse, live_view
 from loopwatch.report.words import plain
-from loopwatch.settings import settings_for
 
 _PLAIN_WIDTH, _PLAIN_HEIGHT = 100, 40  # where there is no terminal
 
@@ -36,7 +35,7 @@ def command(what: str | None, every: float, all_frames: bool, no_source: bool) -
 
     Ctrl-C ends it. Where standard output is no terminal, the view is written once.
     """
-    settings = settings_for(working_directory(), os.environ, {})
+    settings = settings_here()
     follower = Follower(_recordings(what, settings.dir), app=settings.app)
     options = Options(source=not no_source, all_frames=all_frames, here=Path(working_directory()))
     if sys.stdout is None:

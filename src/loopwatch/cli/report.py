@@ -10,6 +10,7 @@ import click
 
 from loopwatch.analysis.run import Run, load
 from loopwatch.analysis.selection import Selection
+from loopwatch.cli.here import settings_here
 from loopwatch.cli.output import opened
 from loopwatch.cli.progress import reading
 from loopwatch.cli.stalls import chosen_stalls
@@ -19,7 +20,6 @@ from loopwatch.errors import LoopwatchError
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options, format_of, reporter
 from loopwatch.report.words import counted, duration, plain
-from loopwatch.settings import settings_for
 
 _MOST_NAMED = 10  # endpoints
 _TOO_LONG = 1  # the status when a stall was longer than --max-stall
@@ -48,7 +48,7 @@ def command(
     """
     if name is None:
         name = format_of(file) if file and file != "-" else "text"
-    settings = settings_for(working_directory(), os.environ, {})
+    settings = settings_here()
     if FORMATS[name].binary and file in (None, "-") and sys.stdout is not None and sys.stdout.isatty():
         raise LoopwatchError(f"{name} is not for a terminal", f"write to a file: -o stalls{FORMATS[name].suffixes[0]}")
     recordings = find_recordings(runs, base=settings.dir, app=settings.app)

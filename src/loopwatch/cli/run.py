@@ -10,15 +10,15 @@ from typing import Any
 import click
 
 from loopwatch.cli.closing import new_folder, say, shown, summarize
+from loopwatch.cli.here import settings_here
 from loopwatch.cli.times import Duration
 from loopwatch.config import SWITCH, check_settings, check_switch, switched_off
-from loopwatch.cwd import working_directory
 from loopwatch.errors import ConfigError, LoopwatchError
 from loopwatch.launch import supervise
 from loopwatch.launch.command import Command, find_command
 from loopwatch.launch.environment import watched_environment
 from loopwatch.recording.files import FOLDER, note_gone
-from loopwatch.settings import Settings, settings_for
+from loopwatch.settings import Settings
 
 
 class _RunCommand(click.Command):
@@ -98,7 +98,7 @@ def command(
 def _settings(options: dict[str, Any], *, or_defaults: bool) -> Settings:
     """What holds here. `ConfigError` where that cannot be read, unless there are to be the defaults then."""
     try:
-        settings = settings_for(working_directory(), os.environ, options)
+        settings = settings_here(options)
         check_settings(settings.threshold, settings.interval)
     except ConfigError:
         if not or_defaults:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 from pathlib import Path
@@ -11,12 +10,12 @@ import click
 
 from loopwatch.analysis.follow import Follower
 from loopwatch.analysis.selection import Selection
+from loopwatch.cli.here import settings_here
 from loopwatch.cli.stalls import chosen_stalls
 from loopwatch.cwd import working_directory
 from loopwatch.errors import LoopwatchError
 from loopwatch.recording import find_recordings
 from loopwatch.report import FORMATS, Options
-from loopwatch.settings import settings_for
 from loopwatch.web.local import is_local
 
 _PORT = 7717
@@ -45,7 +44,7 @@ def command(
         from loopwatch.web.updates import Updates
     except ModuleNotFoundError as error:
         raise LoopwatchError(f"{error.name} is not installed here", "pip install 'loopwatch[ui]'") from None
-    settings = settings_for(working_directory(), os.environ, {})
+    settings = settings_here()
     recordings = find_recordings(runs, base=settings.dir, app=settings.app)
     follower = Follower(recordings, selection, most_stalls=FORMATS["html"].stalls, app=settings.app)
     updates = Updates(follower, Options(source=not no_source, all_frames=all_frames, here=Path(working_directory())))
