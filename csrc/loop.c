@@ -1,5 +1,6 @@
 #include "loop.h"
 
+#include "attention.h"
 #include "hot.h"
 
 enum { LOOK_NS = 50000000 }; /* the watchdog looks at least so often at a loop that is busy */
@@ -85,6 +86,7 @@ static void close_window(lw_loop_marks *marks)
     if (!marks->window.open)
         return;
     marks->window.open = false;
+    lw_attention_drop();
     uint64_t written = atomic_load_explicit(&marks->delayed_written, memory_order_relaxed);
     uint64_t read = atomic_load_explicit(&marks->delayed_read, memory_order_acquire);
     bool serves = atomic_load_explicit(&marks->requests, memory_order_relaxed) != 0;
@@ -101,6 +103,7 @@ static void open_window(lw_loop_marks *marks, uint64_t now)
     marks->window.duration_ns = now - atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
     marks->window.left = LW_LOOP_WINDOW;
     marks->window.requests = 0;
+    lw_attention_raise();
 }
 
 /* The iteration ends, and with it, or some iterations after a stall, the time in which the loop catches up. */

@@ -77,6 +77,7 @@ typedef struct lw_loop_marks {
     unsigned allowed_depth;
     /* constants between attach and detach */
     uint64_t threshold_ns;
+    bool sampled;                             /* who runs in a stall is seen */
     const volatile uint64_t *context_version; /* of this thread's state; borrowed from the interpreter */
     uint64_t contexts_extra;                  /* that it enters beside those of its callbacks, an iteration */
     lw_bell *bell;                            /* borrowed from the watchdog */

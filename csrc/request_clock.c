@@ -19,10 +19,8 @@ static uint64_t not_its_childs(const lw_slot *slot, const lw_loop_marks *marks)
     return mine ? atomic_load(&slot->child_others_ns) : marks->window.duration_ns;
 }
 
-LW_HOT void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot,
-                               uint64_t now)
+LW_HOT void lw_request_ready(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot)
 {
-    clock->since_ns = now;
     if (marks == NULL || !marks->window.open || clock->waited_for == marks->window.iteration)
         return;
     clock->waited_for = marks->window.iteration;
@@ -35,6 +33,13 @@ LW_HOT void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, co
         clock->delay_ns += others;
         marks->window.requests++;
     }
+}
+
+LW_HOT void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot,
+                               uint64_t now)
+{
+    clock->since_ns = now;
+    lw_request_ready(clock, marks, slot);
 }
 
 LW_HOT void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, uint64_t now)

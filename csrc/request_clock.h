@@ -27,6 +27,9 @@ typedef struct lw_request_clock {
    since nobody knows whether the stall was its own child's. */
 void lw_request_resumed(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot, uint64_t now);
 
+/* The same without the time: its code runs in the iteration that goes on, or has run there. */
+void lw_request_ready(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot);
+
 /* Its code waits from now on. No effect when it does already. */
 void lw_request_suspended(lw_request_clock *clock, const lw_loop_marks *marks, uint64_t now);
 

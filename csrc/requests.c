@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention.h"
 #include "hot.h"
 #include "os/thread.h"
 #include "text.h"
@@ -72,11 +73,20 @@ LW_HOT static void free_slot(lw_requests *requests, lw_slot *slot, uint64_t numb
     atomic_store_explicit(&requests->freed, (uint32_t)(slot - requests->slots), memory_order_relaxed);
 }
 
-static bool take_slot(lw_slot *slot, uint64_t number)
+/* Only those who begin requests take slots, one after the other. */
+static inline bool take_slot(lw_slot *slot, uint64_t number)
 {
-    uint64_t nobody = 0;
-    return atomic_load_explicit(&slot->number, memory_order_relaxed) == nobody &&
-           atomic_compare_exchange_strong(&slot->number, &nobody, number);
+    if (atomic_load_explicit(&slot->number, memory_order_acquire) != 0)
+        return false;
+    atomic_store_explicit(&slot->number, number, memory_order_release);
+    return true;
+}
+
+static inline uint64_t one_more(_Atomic uint64_t *counter)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed) + 1;
+    atomic_store_explicit(counter, value, memory_order_relaxed);
+    return value;
 }
 
 void lw_requests_limit(lw_requests *requests, uint32_t slots)
@@ -86,7 +96,7 @@ void lw_requests_limit(lw_requests *requests, uint32_t slots)
 
 LW_HOT uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
 {
-    uint64_t number = atomic_fetch_add(&requests->begun, 1) + 1;
+    uint64_t number = one_more(&requests->begun);
     uint32_t limit = atomic_load_explicit(&requests->limit, memory_order_relaxed);
     uint32_t candidate = atomic_load_explicit(&requests->freed, memory_order_relaxed);
     for (unsigned probe = 0; probe < PROBES; probe++) {
@@ -97,7 +107,7 @@ LW_HOT uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot)
             return number;
         }
     }
-    atomic_fetch_add(&requests->untracked, 1);
+    (void)one_more(&requests->untracked);
     *slot = LW_NO_SLOT;
     return number;
 }
@@ -171,6 +181,7 @@ bool lw_request_mark(lw_requests *requests, uint64_t number, uint32_t slot)
     if (!atomic_load(&taken->marked)) {
         atomic_store(&taken->marked, true);
         requests->marked[requests->marked_count++] = slot;
+        lw_attention_raise();
     }
     return true;
 }
@@ -186,6 +197,7 @@ bool lw_request_take_marked(lw_requests *requests, bool all, uint64_t *number, u
         *number = atomic_load(&slot->number);
         requests->marked[i] = requests->marked[--requests->marked_count];
         atomic_store(&slot->marked, false);
+        lw_attention_drop();
         if (atomic_load(&slot->ended))
             free_slot(requests, slot, *number);
         return true;

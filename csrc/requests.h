@@ -48,7 +48,7 @@ void lw_requests_destroy(lw_requests *requests); /* accepts NULL */
 /* How many slots are given out from now on, from 1 to LW_REQUEST_SLOTS. Any thread. */
 void lw_requests_limit(lw_requests *requests, uint32_t slots);
 
-/* A request begins: its number, and a slot or LW_NO_SLOT. Any thread. */
+/* A request begins: its number, and a slot or LW_NO_SLOT. One thread at a time: whoever has the GIL. */
 uint64_t lw_request_begin(lw_requests *requests, uint32_t *slot);
 /* It ends; its slot is given back, at once or when the watchdog is done with it. Any thread. */
 void lw_request_end(lw_requests *requests, uint64_t number, uint32_t slot);

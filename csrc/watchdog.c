@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "attention.h"
 #include "hot.h"
 #include "loopwatch.h"
 #include "os/event.h"
@@ -278,6 +279,7 @@ void lw_watchdog_forget(void)
 {
     atomic_store(&attached_loops, 0);
     lw_poll_innermost = NULL;
+    lw_attention_forget();
 }
 
 static uint64_t patrol_for(uint64_t threshold_ns)
@@ -513,6 +515,7 @@ static void begin(lw_watched *watched, lw_watchdog *watchdog, const lw_loop_opti
     marks->context_version = lw_thread_context_version(&watched->view);
     marks->contexts_extra = options->contexts_extra;
     marks->threshold_ns = watchdog->options.threshold_ns;
+    marks->sampled = watchdog->options.sample;
     marks->bell = &watchdog->bell;
     marks->allowed_depth = 0;
     watched->target =
@@ -563,6 +566,7 @@ void lw_loop_detach(void)
     if (watched->attached) {
         if (!atomic_load(&watched->marks.polling))
             lw_loop_poll_entered(&watched->marks, now);
+        lw_loop_caught_up(&watched->marks);
         watched->attached = false;
         watched->detached_ns = lw_clock_now(); /* after the summary that we may have waited for */
         watched->watched_ns += watched->detached_ns - watched->attached_ns;

@@ -23,6 +23,7 @@ static struct {
     PyObject *table;     /* borrowed: alive as long as the reference has told nothing */
     lw_badge *kept[KEPT_MOST];
     unsigned oldest, count;
+    bool bare;        /* nothing is worn there */
     const void *last; /* the table that the request before began with, if another; only compared */
 } usual;
 
@@ -75,18 +76,34 @@ LW_HOT static PyObject *look_up(PyObject *table, bool *shared)
 LW_HOT bool lw_badge_is_shared(const lw_badge *badge)
 {
     bool shared;
+    if (badge->in_root) {
+        const PyHamtObject *table = (PyHamtObject *)badge->with;
+        return Py_REFCNT(table) > 1 || Py_REFCNT(table->h_root) > 1 || Py_REFCNT(badge) > 2;
+    }
     if (badge->with == NULL || look_up(badge->with, &shared) != (PyObject *)badge)
         return true;
     return shared || Py_REFCNT(badge) > 2; /* the table's and ours */
 }
 
-/* As Python/context.c does when it sets a variable: the value that it remembers of ours is of another table. */
-LW_HOT static void exchange(PyContext *context, PyObject *table)
+/* Whether the first node of a table has it, so that there is no other on the way. */
+static bool is_in_root(PyObject *table, const lw_badge *badge)
 {
-    PyObject *old = (PyObject *)context->ctx_vars;
-    context->ctx_vars = (PyHamtObject *)Py_NewRef(table);
+    const lw_context_types *types = lw_context_learnt();
+    const lw_hamt_bitmap *root = (lw_hamt_bitmap *)((PyHamtObject *)table)->h_root;
+    size_t index;
+    return (uintptr_t)Py_TYPE(root) == types->bitmap &&
+           lw_hamt_pair(root->bitmap, lw_hamt_bit(types->hash, 0), &index) &&
+           root->array[index + 1] == (PyObject *)badge;
+}
+
+/* As Python/context.c does when it sets a variable: the value that it remembers of ours is of another table. Takes the
+   reference to the table, and gives the one that the context had. */
+LW_HOT static PyObject *exchange(PyContext *context, PyObject *table)
+{
+    PyObject *before = (PyObject *)context->ctx_vars;
+    context->ctx_vars = (PyHamtObject *)table;
     ((PyContextVar *)variable)->var_cached = NULL;
-    Py_DECREF(old);
+    return before;
 }
 
 LW_HOT lw_badge *lw_badge_worn(PyObject *context)
@@ -180,10 +197,13 @@ static void note_table(PyObject *table)
     PyObject *callback = PyCFunction_New(&definition, NULL);
     usual.reference = callback == NULL ? NULL : PyWeakref_NewRef(table, callback);
     Py_XDECREF(callback);
-    if (usual.reference != NULL)
+    if (usual.reference != NULL) {
+        bool shared;
         usual.table = table;
-    else
+        usual.bare = look_up(table, &shared) == NULL;
+    } else {
         PyErr_Clear();
+    }
 }
 
 /* ---- on and off ---- */
@@ -192,6 +212,7 @@ static void note_table(PyObject *table)
 static bool set(lw_badge *badge, PyContext *context)
 {
     badge->before = Py_XNewRef(table_of(context));
+    badge->made_of = badge->before;
     PyObject *token = PyContextVar_Set(variable, (PyObject *)badge);
     if (token == NULL)
         return false;
@@ -201,6 +222,7 @@ static bool set(lw_badge *badge, PyContext *context)
     Py_DECREF(token);
     if (badge->before != NULL) {
         badge->with = Py_XNewRef(table_of(context));
+        badge->in_root = badge->with != NULL && is_in_root(badge->with, badge);
         note_table(badge->before);
     }
     return true;
@@ -215,26 +237,26 @@ static lw_badge *new_badge(void)
     badge->clock = (lw_request_clock){0};
     badge->wearer = NULL;
     badge->outer = badge->before = badge->with = NULL;
-    badge->context = NULL;
+    badge->context = badge->made_of = NULL;
+    badge->in_root = false;
     return badge;
 }
 
-LW_HOT static void hand_to(lw_badge *badge, struct lw_request *wearer, const lw_request_clock *clock)
+LW_HOT static void hand_to(lw_badge *badge, struct lw_request *wearer, uint64_t number, uint32_t slot)
 {
     atomic_store_explicit(&badge->number, 0, memory_order_relaxed);
     atomic_thread_fence(memory_order_release);
-    badge->clock = *clock;
+    badge->clock = (lw_request_clock){.number = number, .slot = slot};
     badge->wearer = wearer;
-    atomic_store_explicit(&badge->number, clock->number, memory_order_release);
+    atomic_store_explicit(&badge->number, number, memory_order_release);
 }
 
-LW_SELDOM static lw_badge *put_new_on(PyContext *context, struct lw_request *wearer,
-                                      const lw_request_clock *clock)
+LW_SELDOM static lw_badge *put_new_on(struct lw_request *wearer, uint64_t number, uint32_t slot)
 {
     lw_badge *badge = new_badge();
     if (badge != NULL) {
-        hand_to(badge, wearer, clock);
-        if (set(badge, context)) {
+        hand_to(badge, wearer, number, slot);
+        if (set(badge, current_context())) {
             badge->context = current_context(); /* it is made where there was none */
             return badge;
         }
@@ -244,21 +266,48 @@ LW_SELDOM static lw_badge *put_new_on(PyContext *context, struct lw_request *wea
     return NULL;
 }
 
-LW_HOT lw_badge *lw_badge_put_on(struct lw_request *wearer, const lw_request_clock *clock)
+LW_HOT static inline bool is_usual(const PyContext *context)
+{
+    return context != NULL && usual.table != NULL && (PyObject *)context->ctx_vars == usual.table;
+}
+
+LW_HOT bool lw_badge_none_here(void)
+{
+    return is_usual(current_context()) && usual.bare;
+}
+
+LW_HOT lw_badge *lw_badge_put_on(struct lw_request *wearer, uint64_t number, uint32_t slot)
 {
     PyContext *context = current_context();
-    PyObject *table = table_of(context);
-    bool as_usual = table != NULL && table == usual.table;
-    if (as_usual)
+    lw_badge *badge = NULL;
+    if (is_usual(context)) {
         usual.last = NULL;
-    lw_badge *badge = as_usual ? take_kept() : NULL;
+        badge = take_kept();
+    }
     if (badge == NULL)
-        return put_new_on(context, wearer, clock);
-    hand_to(badge, wearer, clock);
-    badge->before = Py_NewRef(table);
+        return put_new_on(wearer, number, slot);
+    hand_to(badge, wearer, number, slot);
     badge->context = context;
-    exchange(context, badge->with);
+    badge->before = exchange(context, Py_NewRef(badge->with));
     return badge;
+}
+
+LW_HOT bool lw_badge_is_here(const lw_badge *badge)
+{
+    const PyContext *context = current_context();
+    return context != NULL && context == badge->context;
+}
+
+/* The request has set variables of its own: they stay. Leaves the exception that is under way. */
+LW_SELDOM static void wear_outer(const lw_badge *badge, PyContext *context)
+{
+    PyObject *kind, *value, *traceback;
+    if (table_of(context) != NULL && lw_badge_worn((PyObject *)context) != badge)
+        return;
+    PyErr_Fetch(&kind, &value, &traceback);
+    Py_XDECREF(PyContextVar_Set(variable, badge->outer == NULL ? (PyObject *)nobody : badge->outer));
+    PyErr_Clear();
+    PyErr_Restore(kind, value, traceback);
 }
 
 LW_HOT void lw_badge_take_off(lw_badge *badge)
@@ -266,31 +315,27 @@ LW_HOT void lw_badge_take_off(lw_badge *badge)
     PyContext *context = current_context();
     if (context == NULL || context != badge->context)
         return; /* it ends by itself */
-    if (badge->with != NULL && (PyObject *)context->ctx_vars == badge->with) {
-        exchange(context, badge->before);
+    if (badge->before == NULL || badge->with == NULL || (PyObject *)context->ctx_vars != badge->with) {
+        wear_outer(badge, context);
         return;
     }
-    /* The request has set variables of its own: they stay. */
-    if (table_of(context) != NULL && lw_badge_worn((PyObject *)context) != badge)
-        return;
-    PyObject *token = PyContextVar_Set(variable, badge->outer == NULL ? (PyObject *)nobody : badge->outer);
-    if (token == NULL)
-        PyErr_Clear();
-    Py_XDECREF(token);
+    PyObject *before = badge->before;
+    badge->before = NULL;
+    Py_DECREF(exchange(context, before));
 }
 
 LW_HOT void lw_badge_give_back(lw_badge *badge)
 {
     badge->wearer = NULL;
     badge->context = NULL;
-    if (badge->before == NULL || badge->before != usual.table || usual.count == KEPT_MOST) {
+    if (badge->made_of == NULL || badge->made_of != usual.table || usual.count == KEPT_MOST) {
         drop(badge);
         return;
     }
     PyObject *before = badge->before;
     badge->before = NULL;
     keep(badge);
-    Py_DECREF(before); /* which may have been the last that the usual table had */
+    Py_XDECREF(before); /* which may have been the last that the usual table had */
 }
 
 /* ---- the type ---- */

@@ -26,9 +26,12 @@ typedef struct lw_badge {
     PyObject_HEAD _Atomic uint64_t number; /* of the request; written last and cleared first; 0: nobody's */
     lw_request_clock clock;                /* read by the watchdog, too */
     struct lw_request *wearer;             /* borrowed; NULL when it is over */
-    PyObject *outer;                       /* owned: what was worn before, NULL: nothing */
-    PyObject *before, *with; /* owned: tables without it and with it; NULL: it is in none, or in any */
-    const void *context;     /* where it was put on; only compared */
+    PyObject *with;                        /* owned: a table that it is in; NULL: none, or any */
+    PyObject *before; /* owned: the table that its context had; NULL: it has it again, or it is not known */
+    const void *context; /* where it was put on; only compared */
+    const void *made_of; /* the table without it; likewise */
+    PyObject *outer;     /* owned: what was worn before, NULL: nothing */
+    bool in_root;        /* of the table `with`: nothing else is on the way to it */
 } lw_badge;
 
 /* Make the type and the variable. -1 with an exception. */
@@ -39,13 +42,19 @@ extern PyTypeObject lw_badge_type;
 /* The ContextVar. New reference. */
 PyObject *lw_badge_variable(void);
 
-/* The current context works for that request from now on; the clock goes on in the badge. New reference, NULL without an
-   exception: there is no memory. */
-lw_badge *lw_badge_put_on(struct lw_request *wearer, const lw_request_clock *clock);
+/* The current context works for the request with this number and slot from now on, whose clock begins in the badge. New
+   reference, NULL without an exception: there is no memory. */
+lw_badge *lw_badge_put_on(struct lw_request *wearer, uint64_t number, uint32_t slot);
+
+/* Whether the current context is as requests here usually find it, which is to wear nothing. False says nothing. */
+bool lw_badge_none_here(void);
 
 /* It does not any more, where this still is the same context: it is as it was, or wears what it wore before. What has
    inherited it wears the badge on. */
 void lw_badge_take_off(lw_badge *badge);
+
+/* Whether this is the context where it was put on, not one that has inherited it. */
+bool lw_badge_is_here(const lw_badge *badge);
 
 /* Whether somebody else still wears a badge that was taken off, or something else does that it is in: its request has left
    tasks or callbacks behind. */

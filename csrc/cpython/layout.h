@@ -222,6 +222,16 @@ static inline uint32_t lw_layout_code_version(const PyCodeObject *code)
 #endif
 }
 
+/* What a type has under which names. New reference; NULL with an exception. */
+static inline PyObject *lw_layout_type_names(PyTypeObject *type)
+{
+#if LW_HAS_OWN_GIL
+    return PyType_GetDict(type);
+#else
+    return Py_NewRef(type->tp_dict);
+#endif
+}
+
 /* An object that is never freed. It may be a copy of its first bytes. */
 static inline bool lw_layout_immortal(const PyObject *object)
 {

@@ -2,22 +2,20 @@
 
 #include "request.h"
 
-#include <string.h>
-
 #include "../hot.h"
 #include "../loopwatch.h"
 #include "../os/clock.h"
 #include "../os/thread.h"
 #include "context_watch.h"
+#include "coroutine.h"
 #include "steps.h"
 #include "words.h"
 
 enum { SPARE_MOST = 32 };
 
-static PyObject *scope_word;
-static lw_requests *table;  /* lives as long as the process */
-static uint64_t stepped_ns; /* when some step last ended */
-static bool inherited;      /* from the process that forked this one */
+static PyObject *call_word;
+static lw_requests *table; /* lives as long as the process */
+static bool inherited;     /* from the process that forked this one */
 static bool
     asked_to_watch; /* contexts; only where somebody is told of times, since it costs every callback a little */
 static bool watches; /* from 3.14 on: whoever runs in its context works for a request */
@@ -48,7 +46,7 @@ lw_requests *lw_request_table(void)
 static inline lw_slot *slot_of(const lw_request *request)
 {
     lw_slot *slot = request->slot;
-    return slot != NULL && lw_slot_is_of(slot, request->clock.number) ? slot : NULL;
+    return slot != NULL && lw_slot_is_of(slot, request->number) ? slot : NULL;
 }
 
 static inline lw_request_clock *clock_of(lw_request *request)
@@ -61,23 +59,14 @@ const lw_request_clock *lw_request_clock_of(const lw_request *request)
     return clock_of((lw_request *)request);
 }
 
-#if PY_VERSION_HEX >= 0x030E0000
-_Static_assert(offsetof(PyGenObject, gi_frame_state) >= offsetof(lw_request, frame_state) &&
-                   offsetof(PyGenObject, gi_frame_state) < offsetof(lw_request, inner),
-               "where a coroutine has the state of its frame");
-#endif
-
-/* One that is over is as good as a new one, and still in the cache. */
+/* One that is over is as good as a new one, and still in the cache. Nothing but its head is set. */
 LW_HOT static lw_request *allocate(void)
 {
     if (spare.count > 0) {
         lw_request *request = spare.kept[--spare.count];
         return (lw_request *)PyObject_Init((PyObject *)request, &lw_request_type);
     }
-    lw_request *request = PyObject_GC_New(lw_request, &lw_request_type);
-    if (request != NULL)
-        memset(request->frame_state, FRAME_CLEARED, sizeof request->frame_state);
-    return request;
+    return PyObject_GC_New(lw_request, &lw_request_type);
 }
 
 LW_HOT static void deallocate(lw_request *request)
@@ -89,28 +78,41 @@ LW_HOT static void deallocate(lw_request *request)
         spare.kept[spare.count++] = request;
 }
 
-LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
+/* Begin one on the loop with these marks, NULL: on none; its clock is not set. NULL with MemoryError. */
+LW_HOT static inline lw_request *begin(PyObject *subject, PyObject *name_of, lw_loop_marks *marks)
 {
     lw_requests *requests = lw_request_table();
     lw_request *request = requests == NULL ? NULL : allocate();
     if (request == NULL)
         return NULL;
-    request->clock = (lw_request_clock){0};
-    request->table = requests;
     request->subject = Py_XNewRef(subject);
     request->name_of = Py_XNewRef(name_of);
     request->badge = NULL;
     request->function = request->inner = NULL;
     for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
         request->arguments[i] = NULL;
-    request->entered = request->driven = request->tells = request->told = request->collected = false;
+    request->entered = request->by_context = request->awaited = request->tells = request->told =
+        request->collected = false;
     request->timed = true;
-    request->clock.number = lw_request_begin(requests, &request->clock.slot);
-    request->slot = lw_request_slot(requests, request->clock.number, request->clock.slot);
-    lw_loop_marks *marks = lw_loop_marks_here();
+    request->table = requests;
+    request->number = lw_request_begin(requests, &request->slot_number);
+    request->slot = lw_request_slot(requests, request->number, request->slot_number);
     if (marks != NULL)
         lw_loop_request_begun(marks, request->slot != NULL);
     PyObject_GC_Track(request);
+    return request;
+}
+
+static void start_clock(lw_request *request)
+{
+    request->clock = (lw_request_clock){.number = request->number, .slot = request->slot_number};
+}
+
+LW_HOT lw_request *lw_request_new(PyObject *subject, PyObject *name_of)
+{
+    lw_request *request = begin(subject, name_of, lw_loop_marks_here());
+    if (request != NULL)
+        start_clock(request);
     return request;
 }
 
@@ -130,13 +132,6 @@ static void take_name(lw_request *request, PyObject *name)
         lw_slot_name(slot, endpoint);
 }
 
-LW_HOT PyObject *lw_request_subject(const lw_request *request)
-{
-    if (request->driven && request->subject != NULL)
-        return PyObject_GetAttr(request->subject, scope_word);
-    return Py_NewRef(request->subject == NULL ? Py_None : request->subject);
-}
-
 /* Other people's code may be at fault: then it has none. Leaves the exception that is under way. */
 LW_SELDOM static void find_name(lw_request *request, bool over)
 {
@@ -144,11 +139,8 @@ LW_SELDOM static void find_name(lw_request *request, bool over)
     if (request->name_of == NULL)
         return;
     PyErr_Fetch(&kind, &value, &traceback);
-    PyObject *subject = lw_request_subject(request);
-    PyObject *name = subject == NULL ? NULL
-                                     : PyObject_CallFunctionObjArgs(request->name_of, subject,
-                                                                    over ? Py_True : Py_False, NULL);
-    Py_XDECREF(subject);
+    PyObject *subject = request->subject == NULL ? Py_None : request->subject;
+    PyObject *name = PyObject_CallFunctionObjArgs(request->name_of, subject, over ? Py_True : Py_False, NULL);
     if (name != NULL && PyUnicode_Check(name))
         take_name(request, name);
     Py_XDECREF(name);
@@ -174,8 +166,7 @@ LW_HOT void lw_request_step_begins(lw_request *request)
 
 LW_HOT void lw_request_step_ends(lw_request *request)
 {
-    stepped_ns = lw_clock_now();
-    lw_request_suspended(clock_of(request), lw_loop_marks_here(), stepped_ns);
+    lw_request_suspended(clock_of(request), lw_loop_marks_here(), lw_clock_now());
 }
 
 /* This thread works for that request from now on, NULL: for none. */
@@ -203,23 +194,32 @@ LW_HOT lw_request *lw_request_here(void)
     return served_by(PyThreadState_Get()->context);
 }
 
-/* Only what runs on a watched loop is timed: a thread that inherits the context does not hold it. */
+/* Only what runs on a watched loop is timed: a thread that inherits the context does not hold it. Nor is what rides: that
+   is over when its coroutine goes, so nobody else may hold it. */
 LW_HOT static void context_switched(void *context)
 {
     bool on_loop = lw_loop_marks_here() != NULL;
     if (!on_loop && lw_context_current() == NULL)
         return;
     lw_request *following = on_loop ? served_by(context) : NULL;
+    if (following != NULL && !following->awaited)
+        Py_CLEAR(following);
     switch_to(following);
     Py_XDECREF(following);
+}
+
+LW_HOT static void begin_time(lw_request *request)
+{
+    if (request->badge != NULL && watches && lw_loop_marks_here() != NULL)
+        switch_to(request);
 }
 
 LW_HOT void lw_request_enter(lw_request *request)
 {
     request->entered = true;
-    request->badge = lw_badge_put_on(request, &request->clock);
-    if (request->badge != NULL && watches && lw_loop_marks_here() != NULL)
-        switch_to(request);
+    request->badge = lw_badge_put_on(request, request->number, request->slot_number);
+    if (request->awaited)
+        begin_time(request);
 }
 
 LW_HOT static void leave(lw_request *request)
@@ -271,19 +271,13 @@ LW_HOT static bool steps_tell(void)
     return !watches || lw_loop_marks_here() == NULL;
 }
 
-LW_HOT void lw_request_drive(lw_request *request, PyObject *coroutine)
-{
-    request->driven = true;
-    request->timed = steps_tell();
-    request->inner = coroutine;
-}
-
 LW_HOT int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count)
 {
-    if (request->function != NULL || request->inner != NULL) {
+    if (request->awaited) {
         PyErr_SetString(PyExc_RuntimeError, "a request is served once");
         return -1;
     }
+    request->awaited = true;
     request->timed = steps_tell();
     request->function = Py_NewRef(function);
     for (size_t i = 0; i < count; i++)
@@ -293,15 +287,16 @@ LW_HOT int lw_request_serve(lw_request *request, PyObject *function, PyObject *c
 
 /* What it has left behind may stall the loop when nobody can say any more what it was called. Servers leave timers, so
    that most have left something, and to ask costs a microsecond: so many a second are all that is spent on it. */
-LW_HOT static bool leaves_something(const lw_request *request)
+LW_HOT static bool leaves_something(const lw_request *request, const lw_loop_marks *marks)
 {
     enum { ASKED_MOST = 100 };
     static const uint64_t second_ns = 1000000000;
     static uint64_t since_ns, asked;
-    if (request->badge == NULL || request->badge->clock.loop == NULL)
+    if (request->badge == NULL || marks == NULL)
         return false; /* what it leaves cannot stall a loop that is watched */
-    if (stepped_ns - since_ns >= second_ns) {
-        since_ns = stepped_ns;
+    uint64_t now = atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
+    if (now - since_ns >= second_ns) {
+        since_ns = now;
         asked = 0;
     }
     if (asked == ASKED_MOST || !lw_badge_is_shared(request->badge))
@@ -311,28 +306,20 @@ LW_HOT static bool leaves_something(const lw_request *request)
 }
 
 /* Its slot is free for another. */
-LW_HOT static void end(lw_request *request)
+LW_HOT static inline void end(lw_request *request, const lw_loop_marks *marks)
 {
-    if (asks_name(request, slot_of(request)) || leaves_something(request))
+    if (asks_name(request, slot_of(request)) || leaves_something(request, marks))
         find_name(request, true);
     Py_CLEAR(request->subject);
     Py_CLEAR(request->name_of);
-    lw_request_end(request->table, request->clock.number, request->clock.slot);
+    lw_request_end(request->table, request->number, request->slot_number);
 }
 
 LW_HOT void lw_request_over(lw_request *request)
 {
     leave(request);
-    end(request);
+    end(request, lw_loop_marks_here());
     give_badge_back(request);
-}
-
-void lw_request_failed(lw_request *request)
-{
-    PyObject *kind, *value, *traceback;
-    PyErr_Fetch(&kind, &value, &traceback);
-    lw_request_over(request);
-    PyErr_Restore(kind, value, traceback);
 }
 
 LW_HOT void lw_request_forget_call(lw_request *request)
@@ -341,6 +328,98 @@ LW_HOT void lw_request_forget_call(lw_request *request)
     for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
         Py_CLEAR(request->arguments[i]);
 }
+
+/* ---- riding ---- */
+
+static inline bool rides(const lw_request *request)
+{
+    return !request->awaited && request->badge != NULL;
+}
+
+/* It takes a step, now or a moment ago. */
+LW_SELDOM static void notice(lw_request *request, lw_loop_marks *marks)
+{
+    const lw_slot *slot = slot_of(request);
+    if (asks_name(request, slot))
+        find_name(request, false);
+    lw_request_ready(clock_of(request), marks, slot);
+}
+
+/* Some task takes a step, and somebody has to know who does. A request's own task is the one in whose context it began. */
+static void step_begins(void)
+{
+    lw_loop_marks *marks = lw_loop_marks_here();
+    lw_request *request = marks == NULL ? NULL : lw_request_here();
+    if (request != NULL && rides(request) && lw_badge_is_here(request->badge))
+        notice(request, marks);
+    Py_XDECREF((PyObject *)request);
+}
+
+/* What the app has given is no coroutine that can be ridden on, or, NULL, an exception. */
+LW_SELDOM static PyObject *await_instead(lw_request *request, PyObject *awaitable)
+{
+    request->awaited = true;
+    request->timed = steps_tell();
+    begin_time(request);
+    if (awaitable == NULL || !lw_steps_drive(request, awaitable)) {
+        lw_request_over(request);
+        Py_CLEAR(request);
+    }
+    return (PyObject *)request;
+}
+
+/* As the interpreter does where it can, without a tuple of the arguments (slot_tp_call in Objects/typeobject.c, which is
+   called for an instance whose class has a __call__ in Python). */
+LW_HOT static PyObject *call_app(PyObject *app, PyObject *const *arguments)
+{
+    PyObject *function = _PyType_Lookup(Py_TYPE(app), call_word);
+    if (function == NULL || !PyFunction_Check(function))
+        return PyObject_Vectorcall(app, arguments, 3, NULL);
+    PyObject *passed[] = {app, arguments[0], arguments[1], arguments[2]};
+    Py_INCREF(function);
+    PyObject *result = PyObject_Vectorcall(function, passed, 4, NULL);
+    Py_DECREF(function);
+    return result;
+}
+
+LW_HOT PyObject *lw_request_ride(lw_loop_marks *marks, PyObject *app, PyObject *const *arguments,
+                                 PyObject *name_of)
+{
+    lw_request *request = begin(arguments[0], name_of, marks);
+    if (request == NULL)
+        return NULL;
+    request->by_context = true;
+    if (request->slot == NULL) { /* its name has to be known beforehand, so its steps have to be seen */
+        start_clock(request);
+        (void)lw_request_serve(request, app, arguments, 3);
+        return (PyObject *)request;
+    }
+    lw_request_enter(request);
+    if (request->badge == NULL)
+        start_clock(request);
+    if (marks->window.open)
+        notice(request, marks);
+    PyObject *awaitable = call_app(app, arguments);
+    if (awaitable != NULL && lw_coroutine_carry(awaitable, (PyObject *)request))
+        return awaitable;
+    return await_instead(request, awaitable);
+}
+
+/* An exception may be under way, which ends the coroutine's frame. */
+LW_HOT static inline void end_ride(lw_request *request)
+{
+    lw_loop_marks *marks = lw_loop_marks_here();
+    lw_badge *badge = request->badge;
+    badge->wearer = NULL; /* first: whoever found one that goes would hold it */
+    if (marks != NULL && marks->window.open)
+        notice(request, marks);
+    lw_badge_take_off(badge);
+    end(request, marks);
+    request->badge = NULL;
+    lw_badge_give_back(badge);
+}
+
+/* ---- the collector ---- */
 
 LW_HOT static int clear_request(PyObject *self)
 {
@@ -353,7 +432,7 @@ LW_HOT static int clear_request(PyObject *self)
     return 0;
 }
 
-/* If it has not come to its end, nobody has asked what it was called. */
+/* It goes. If it has not come to its end, nobody has asked what it was called. */
 LW_HOT static void drop(lw_request *request)
 {
     give_badge_back(request);
@@ -364,17 +443,25 @@ LW_HOT static void drop(lw_request *request)
 /* In a cycle: the last moment in which it still has all that it had. */
 static void finalize(PyObject *self)
 {
-    ((lw_request *)self)->collected = true;
-    drop((lw_request *)self);
+    lw_request *request = (lw_request *)self;
+    request->collected = true;
+    if (rides(request))
+        end_ride(request);
+    else
+        drop(request);
 }
 
 LW_HOT static void dealloc(PyObject *self)
 {
     lw_request *request = (lw_request *)self;
     PyObject_GC_UnTrack(self);
-    drop(request);
-    lw_request_end(request->table, request->clock.number, request->clock.slot);
-    clear_request(self);
+    if (rides(request)) {
+        end_ride(request);
+    } else {
+        drop(request);
+        lw_request_end(request->table, request->number, request->slot_number);
+        clear_request(self);
+    }
     deallocate(request);
 }
 
@@ -403,7 +490,7 @@ static PyObject *new_of_python(PyTypeObject *Py_UNUSED(type), PyObject *argument
 
 static PyObject *number(PyObject *self, void *Py_UNUSED(unused))
 {
-    return PyLong_FromUnsignedLongLong(((lw_request *)self)->clock.number);
+    return PyLong_FromUnsignedLongLong(((lw_request *)self)->number);
 }
 
 static PyObject *blocking_ns(PyObject *self, PyObject *Py_UNUSED(none))
@@ -418,7 +505,7 @@ static PyObject *delay_ns(PyObject *self, PyObject *Py_UNUSED(none))
 
 static PyObject *end_for_python(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    end((lw_request *)self);
+    end((lw_request *)self, lw_loop_marks_here());
     Py_RETURN_NONE;
 }
 
@@ -426,14 +513,6 @@ static PyObject *inner_attribute(PyObject *self, void *name)
 {
     const lw_request *request = (lw_request *)self;
     return request->inner == NULL ? Py_NewRef(Py_None) : PyObject_GetAttrString(request->inner, name);
-}
-
-/* Of one that is driven what it drives: so do those see a coroutine who ask for its class. */
-static PyObject *class_of(PyObject *self, void *Py_UNUSED(unused))
-{
-    const lw_request *request = (lw_request *)self;
-    bool is_task = request->driven && request->inner != NULL;
-    return Py_NewRef((PyObject *)Py_TYPE(is_task ? request->inner : self));
 }
 
 static PyMethodDef methods[] = {
@@ -450,7 +529,6 @@ static PyMethodDef methods[] = {
 /* Whoever looks at it in a traceback or a call graph sees the inner coroutine. */
 static PyGetSetDef attributes[] = {
     {"number", number, NULL, "Unique in this process, from 1.", NULL},
-    {"__class__", class_of, NULL, NULL, NULL},
     {"cr_await", inner_attribute, NULL, NULL, "cr_await"},
     {"cr_frame", inner_attribute, NULL, NULL, "cr_frame"},
     {"cr_running", inner_attribute, NULL, NULL, "cr_running"},
@@ -484,8 +562,8 @@ PyTypeObject lw_request_type = {
 
 int lw_request_prepare(void)
 {
-    if (!lw_word(&scope_word, "scope") || lw_badge_prepare() < 0 || PyType_Ready(&lw_request_type) < 0)
+    if (!lw_word(&call_word, "__call__") || lw_badge_prepare() < 0 || PyType_Ready(&lw_request_type) < 0)
         return -1;
     lw_thread_at_fork(inherit);
-    return 0;
+    return lw_coroutine_prepare(step_begins);
 }

@@ -1,8 +1,12 @@
 /* One request being served, as Python sees it: what its context carries, and what whoever serves it awaits.
 
    Its context, and all that inherit it, wear its badge (badge.h), so that the watchdog finds whom a thread works for
-   (context_request.h). Awaited, it calls a function and drives what that gives (steps.c), tells when each step
-   begins and ends, and gives its slot back when all is over. All of it on the thread that serves it, with the GIL. */
+   (context_request.h). It lasts in one of two ways, on the thread that serves it, with the GIL:
+
+   - It rides on the coroutine of an app, which owns it, until that goes (coroutine.h). Its steps cost nothing, and are
+     noticed only when it matters who takes them (attention.h); of its time no more is known than its stalls.
+   - It is awaited: it calls a function and drives what that gives (steps.c), tells when each step begins and ends, and so
+     knows its time. */
 #ifndef LW_CPYTHON_REQUEST_H
 #define LW_CPYTHON_REQUEST_H
 
@@ -10,6 +14,7 @@
 
 #include <stdbool.h>
 
+#include "../poll.h"
 #include "../request_clock.h"
 #include "../requests.h"
 #include "badge.h"
@@ -17,22 +22,22 @@
 enum { LW_REQUEST_ARGUMENTS = 3 };
 
 typedef struct lw_request {
-    PyObject_HEAD PyObject *subject, *name_of;            /* owned; NULL when it is over */
-    PyObject *function, *arguments[LW_REQUEST_ARGUMENTS]; /* owned; NULL once called */
-    /* Whoever looks at a task from outside (`python -m asyncio pstree`, from 3.14 on) takes what it drives for a
-       coroutine: here it reads that this one has no frame any more. */
-    int8_t frame_state[8];
-    PyObject *inner;        /* owned: what it iterates; NULL before the first step */
-    lw_request_clock clock; /* while it has a badge, that one's goes on */
-    lw_badge *badge;        /* owned: between its first step and its end */
+    PyObject_HEAD PyObject *subject, *name_of; /* owned; NULL when it is over */
+    lw_badge *badge;                           /* owned: between its first step and its end */
     lw_requests *table;
-    lw_slot *slot;  /* borrowed from the table, which may give it to another meanwhile; NULL: it has none */
-    bool entered;   /* the first step has begun */
-    bool driven;    /* it is all of a server's task, and its subject has the scope */
-    bool timed;     /* its steps are its time; else the context watcher tells */
-    bool tells;     /* its response is to say its times */
-    bool told;      /* somebody is told of its response */
-    bool collected; /* it was in a cycle */
+    lw_slot *slot; /* borrowed from the table, which may give it to another meanwhile; NULL: it has none */
+    uint64_t number;
+    uint32_t slot_number;
+    bool entered;    /* the first step has begun */
+    bool by_context; /* whoever is further in knows it by its context alone: its scope does not have it */
+    bool awaited;    /* it has, or had, something to call */
+    bool timed; /* its steps are its time, and stalls of what it has begun; else the context watcher tells */
+    bool tells; /* its response is to say its times */
+    bool told;  /* somebody is told of its response */
+    bool collected;                                       /* it was in a cycle */
+    PyObject *function, *arguments[LW_REQUEST_ARGUMENTS]; /* owned; NULL once called */
+    PyObject *inner;        /* owned: what it iterates; NULL before the first step */
+    lw_request_clock clock; /* set while it has no badge; else that one's goes on */
 } lw_request;
 
 extern PyTypeObject lw_request_type;
@@ -52,11 +57,20 @@ lw_request *lw_request_new(PyObject *subject, PyObject *name_of);
    or something else that `await` takes. -1 with RuntimeError when it has had something to call already. */
 int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *arguments, size_t count);
 
-/* Have it drive a coroutine that is all of a task; `subject` has the request's scope as `scope`. Takes the reference. */
-void lw_request_drive(lw_request *request, PyObject *coroutine);
+/* A new one that rides on the coroutine which app(*arguments) gives, three of them, and which is to be awaited at once in
+   this context: that works for the request from now on. Its subject is the first of the arguments. If the app gives anything
+   else, it is the request that is to be awaited. What is to be awaited as a new reference, NULL with an exception. */
+PyObject *lw_request_ride(lw_loop_marks *marks, PyObject *app, PyObject *const *arguments, PyObject *name_of);
 
-/* What names it: of one that is driven its scope; None when it is over. New reference, NULL with an exception. */
-PyObject *lw_request_subject(const lw_request *request);
+/* The marks of the loop on which a request may ride, NULL: it may not, even if nobody asks for its times: on a loop whose stalls are sampled, since samples are all
+   that is known of their own part then. Not the first of a loop, within which an app may make the middleware that asks. */
+static inline lw_loop_marks *lw_request_may_ride(void)
+{
+    lw_loop_marks *marks = lw_loop_marks_here();
+    bool may =
+        marks != NULL && marks->sampled && atomic_load_explicit(&marks->requests, memory_order_relaxed) != 0;
+    return may ? marks : NULL;
+}
 
 /* The one that this thread's context works for. New reference; NULL: none that is still under way. */
 lw_request *lw_request_here(void);
@@ -70,10 +84,9 @@ void lw_request_step_ends(lw_request *request);
 
 /* From now on this context works for it. Without memory it does not. */
 void lw_request_enter(lw_request *request);
-/* All is over: undo that where this still is the same context, and give its slot back. Again: no effect. No exception is
-   set, or, with the second, maybe one, which stays. */
+/* All is over: undo that where this still is the same context, and give its slot back. Again: no effect. An exception that
+   is under way stays. */
 void lw_request_over(lw_request *request);
-void lw_request_failed(lw_request *request);
 
 /* From now on the time of requests that begin is exact, that of their child tasks included, where the version can tell
    (3.14); else, and until then, of these only stalls count. */

@@ -1,6 +1,5 @@
 #include "steps.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 
 #include "../hot.h"
@@ -36,6 +35,17 @@ static PyObject *iterator_of(PyObject *awaitable)
     return NULL;
 }
 
+LW_HOT bool lw_steps_drive(lw_request *request, PyObject *awaitable)
+{
+    if (PyCoro_CheckExact(awaitable)) {
+        request->inner = awaitable;
+        return true;
+    }
+    request->inner = iterator_of(awaitable);
+    Py_DECREF(awaitable);
+    return request->inner != NULL;
+}
+
 /* Make the call, once. False with an exception set. */
 LW_HOT static bool begin(lw_request *request)
 {
@@ -56,15 +66,7 @@ LW_HOT static bool begin(lw_request *request)
     Py_DECREF(function);
     for (size_t i = 0; i < count; i++)
         Py_DECREF(arguments[i]);
-    if (awaitable == NULL)
-        return false;
-    if (PyCoro_CheckExact(awaitable)) {
-        request->inner = awaitable;
-        return true;
-    }
-    request->inner = iterator_of(awaitable);
-    Py_DECREF(awaitable);
-    return request->inner != NULL;
+    return awaitable != NULL && lw_steps_drive(request, awaitable);
 }
 
 LW_HOT PySendResult lw_steps_send_value(PyObject *self, PyObject *value, PyObject **result)
@@ -80,10 +82,8 @@ LW_HOT PySendResult lw_steps_send_value(PyObject *self, PyObject *value, PyObjec
         outcome = PyIter_Send(request->inner, value, result);
     if (request->timed)
         lw_request_step_ends(request);
-    if (outcome == PYGEN_RETURN)
+    if (outcome != PYGEN_NEXT)
         lw_request_over(request);
-    else if (outcome == PYGEN_ERROR)
-        lw_request_failed(request);
     return outcome;
 }
 
@@ -162,7 +162,7 @@ static PyObject *call_timed(lw_request *request, PyObject *method, PyObject *con
 static void finish(lw_request *request)
 {
     lw_request_forget_call(request);
-    lw_request_failed(request);
+    lw_request_over(request);
 }
 
 PyObject *lw_steps_throw(PyObject *self, PyObject *const *arguments, Py_ssize_t count)

@@ -7,6 +7,14 @@
 
 #include <Python.h>
 
+#include <stdbool.h>
+
+#include "request.h"
+
+/* Have a request drive what `await` takes, which it was given. Takes the reference. False with TypeError, or whatever making
+   an iterator of it raises. */
+bool lw_steps_drive(lw_request *request, PyObject *awaitable);
+
 PySendResult lw_steps_send_value(PyObject *self, PyObject *value, PyObject **result);
 /* As `await` calls it before 3.13. NULL without an exception is the end with None, and spares making one. */
 PyObject *lw_steps_next(PyObject *self);

@@ -12,9 +12,11 @@ typedef struct tracking {
     PyObject *app, *other, *name_of; /* owned */
     PyObject *excluded;              /* owned, NULL for None */
     lw_times times;
+    bool tells; /* times, in responses */
 } tracking;
 
 static PyObject *told_of_responses; /* owned, NULL: nobody */
+static unsigned telling;            /* how many of these say times in their responses */
 
 static struct {
     PyObject *type, *path, *headers, *asgi, *http, *websocket, *request;
@@ -25,15 +27,6 @@ void lw_tracking_tell(PyObject *function)
     if (function != Py_None)
         lw_request_time_exactly();
     Py_XSETREF(told_of_responses, function == Py_None ? NULL : Py_NewRef(function));
-}
-
-LW_HOT PyObject *lw_tracking_within_request(PyObject *object, PyObject **name_of)
-{
-    const tracking *self = (tracking *)object;
-    if (!Py_IS_TYPE(object, &lw_tracking_type) || self->excluded != NULL)
-        return NULL;
-    *name_of = self->name_of;
-    return self->times.names == NULL && told_of_responses == NULL ? self->app : object;
 }
 
 /* What a scope has under a key: a new reference. NULL without an exception when there is nothing. */
@@ -94,16 +87,14 @@ static bool share(PyObject *scope, PyObject *other, PyObject *key)
     return same;
 }
 
-/* The request that this context works for, if a server drives it and it is the one of this scope, or of the scope that
-   this one was copied from, maybe with other headers. A new reference; NULL without an exception: it is not. */
+/* The request that this context works for, if that is all it is known by and it is the one of this scope, or of the scope
+   that this one was copied from, maybe with other headers. A new reference; NULL without an exception: it is not. */
 LW_HOT static PyObject *of_server(PyObject *scope)
 {
     lw_request *request = lw_request_here();
-    PyObject *own = request != NULL && request->driven ? lw_request_subject(request) : NULL;
-    PyErr_Clear();
+    PyObject *own = request != NULL && request->by_context ? request->subject : NULL;
     if (own == NULL || (own != scope && !share(scope, own, words.headers) && !share(scope, own, words.asgi)))
         Py_CLEAR(request);
-    Py_XDECREF(own);
     return (PyObject *)request;
 }
 
@@ -163,23 +154,29 @@ LW_HOT static PyObject *track(tracking *self, PyObject *const *arguments)
     int excluded = is_excluded(self, scope);
     if (excluded != 0)
         return excluded < 0 ? NULL : PyObject_Vectorcall(self->app, arguments, 3, NULL);
+    lw_loop_marks *marks = telling == 0 && told_of_responses == NULL ? lw_request_may_ride() : NULL;
+    if (marks != NULL && lw_badge_none_here()) /* nor does its scope have any: those are awaited */
+        return lw_request_ride(marks, self->app, arguments, self->name_of);
     PyObject *known = look_up(scope, words.request);
     if (known == NULL && !PyErr_Occurred())
         known = of_server(scope);
+    if (known == NULL && PyErr_Occurred())
+        return NULL;
+    if (known == NULL && marks != NULL)
+        return lw_request_ride(marks, self->app, arguments, self->name_of);
     if (known == NULL)
-        return PyErr_Occurred() ? NULL : serve(self, arguments, http);
+        return serve(self, arguments, http);
     PyObject *awaitable =
         known == Py_None ? serve(self, arguments, http) : pass_on(self, arguments, known, http);
     Py_DECREF(known);
     return awaitable;
 }
 
-LW_HOT static PyObject *call(PyObject *self, PyObject *const *arguments, size_t flags, PyObject *names)
+/* As daphne calls. */
+LW_SELDOM static PyObject *call_by_names(tracking *self, PyObject *const *arguments, size_t count,
+                                         PyObject *names)
 {
     static char *const parameters[] = {"scope", "receive", "send"};
-    size_t count = (size_t)PyVectorcall_NARGS(flags);
-    if (count == 3 && names == NULL)
-        return track((tracking *)self, arguments);
     PyObject *given[3] = {NULL, NULL, NULL};
     Py_ssize_t named = names == NULL ? 0 : PyTuple_GET_SIZE(names);
     bool fits = count + (size_t)named == 3;
@@ -192,9 +189,17 @@ LW_HOT static PyObject *call(PyObject *self, PyObject *const *arguments, size_t 
         fits = given[i] != NULL;
     }
     if (fits)
-        return track((tracking *)self, given);
+        return track(self, given);
     PyErr_SetString(PyExc_TypeError, "an ASGI app is called with scope, receive and send");
     return NULL;
+}
+
+LW_HOT static PyObject *call(PyObject *self, PyObject *const *arguments, size_t flags, PyObject *names)
+{
+    size_t count = (size_t)PyVectorcall_NARGS(flags);
+    if (count == 3 && names == NULL)
+        return track((tracking *)self, arguments);
+    return call_by_names((tracking *)self, arguments, count, names);
 }
 
 /* ---- the type ---- */
@@ -223,6 +228,8 @@ static PyObject *new_tracking(PyTypeObject *type, PyObject *arguments, PyObject 
     self->other = Py_NewRef(other);
     self->name_of = Py_NewRef(name_of);
     self->times.names = given_or_null(headers);
+    self->tells = self->times.names != NULL;
+    telling += self->tells;
     self->times.where = given_or_null(where);
     self->excluded = given_or_null(excluded);
     return (PyObject *)self;
@@ -252,6 +259,7 @@ static int clear(PyObject *object)
 static void dealloc(PyObject *object)
 {
     PyObject_GC_UnTrack(object);
+    telling -= ((tracking *)object)->tells;
     clear(object);
     Py_TYPE(object)->tp_free(object);
 }
@@ -260,7 +268,8 @@ PyDoc_STRVAR(
     doc,
     "Tracking(app, other, name_of, headers, where, excluded)\n\n"
     "An ASGI app around another one, each of whose requests and websockets is one of ours. What it gives\n"
-    "can be awaited, and is no coroutine.\n\n"
+    "is to be awaited at once, in the context of the call: it is the app's own coroutine, or, where times\n"
+    "are to be told or the app gives none, a request.\n\n"
     "A scope has its request under `REQUEST`, so nothing is done twice. `headers` are the names of the "
     "three\n"
     "headers that say a response's times, None: there are none; `where`, if not None, gives from the "

@@ -12,11 +12,6 @@ extern PyTypeObject lw_tracking_type;
 /* Make the types ready. -1 with an exception. */
 int lw_tracking_prepare(void);
 
-/* What a server calls whose task is the request already, and what names that: both borrowed. It is the app that a Tracking
-   is around, or the Tracking itself where responses are to say something. NULL where an object is none, or leaves some
-   paths alone. */
-PyObject *lw_tracking_within_request(PyObject *object, PyObject **name_of);
-
 /* Call `function` with the request when a response starts, on the loop's thread; None: call nothing. GIL held. */
 void lw_tracking_tell(PyObject *function);
 

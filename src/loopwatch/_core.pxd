@@ -195,11 +195,6 @@ cdef extern from "cpython/tracking.h":
     void lw_tracking_tell(object function)
 
 
-cdef extern from "cpython/serving.h":
-    PyTypeObject lw_serving_type
-    int lw_serving_prepare() except -1
-
-
 cdef extern from "cpython/walk.h":
     object lw_walk_here()
     object lw_walk_place(object line_table, int first_line, unsigned unit)

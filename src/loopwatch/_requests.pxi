@@ -107,8 +107,6 @@ cdef int _learn_contexts() except -1:
 
 lw_request_prepare()
 lw_tracking_prepare()
-lw_serving_prepare()
 Request = <object>&lw_request_type
 Tracking = <object>&lw_tracking_type
-Serving = <object>&lw_serving_type
 _learn_contexts()

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import os
 import sys
 from collections.abc import Callable
@@ -54,20 +53,6 @@ def _uvicorn(module: ModuleType) -> None:
     after(module.Config, "load", _wrap_attribute("loaded_app", tracked))
 
 
-def _uvicorn_protocol(module: ModuleType) -> None:
-    """Its task is all of a request's: where that is driven, nothing need stand around the app."""
-    cycle = module.RequestResponseCycle
-    if inspect.iscoroutinefunction(vars(cycle).get("run_asgi")):
-        replaced(cycle, "run_asgi", _serving)
-
-
-def _serving(run: Callable[..., Any]) -> Callable[..., Any]:
-    serving = functools.update_wrapper(_core.Serving(run), run)
-    if sys.version_info >= (3, 12):
-        inspect.markcoroutinefunction(serving)
-    return serving
-
-
 def _hypercorn(module: ModuleType) -> None:
     """Also what `quart run` uses."""
     after(module.ASGIWrapper, "__init__", _wrap_attribute("app", tracked))
@@ -99,10 +84,6 @@ def _gunicorn(module: ModuleType) -> None:
 
 HOOKS: dict[str, Callable[[ModuleType], None]] = {
     "uvicorn.config": _uvicorn,
-    "uvicorn.protocols.http.h11_impl": _uvicorn_protocol,
-    "uvicorn.protocols.http.httptools_impl": _uvicorn_protocol,
-    "uvicorn.protocols.http.zttp_h2_impl": _uvicorn_protocol,
-    "uvicorn.protocols.http.zttp_impl": _uvicorn_protocol,
     "uvicorn.server": lifespans.hook_uvicorn,
     "hypercorn.app_wrappers": _hypercorn,
     "granian.asgi": _granian,

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import socket
 import threading
 import time
+import types
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pytest
 import uvicorn
-from uvicorn.protocols.http import h11_impl, httptools_impl
 
-from loopwatch._core import Serving
-from loopwatch.asgi import App, LoopwatchMiddleware
+from loopwatch import _core
+from loopwatch.asgi import App, LoopwatchMiddleware, Receive, Scope, Send
 
 PATIENCE = 30.0  # seconds
 
@@ -71,11 +71,20 @@ def serving(app: App, **options: object) -> Iterator[Address]:
 
 
 @contextlib.contextmanager
-def driven(app: App, **options: object) -> Iterator[Address]:
-    """Serve an app as `loopwatch run` has it served: what a task drives is the request."""
-    around = LoopwatchMiddleware(app, headers=False).tracking
-    with pytest.MonkeyPatch.context() as patch:
-        for cycle in (h11_impl.RequestResponseCycle, httptools_impl.RequestResponseCycle):
-            patch.setattr(cycle, "run_asgi", Serving(cycle.run_asgi))
-        with serving(around, interface="asgi3", proxy_headers=False, **options) as address:
-            yield address
+def ridden(app: App, **options: object) -> Iterator[Address]:
+    """Serve an app as `loopwatch run` has it served: where its loop is watched, requests ride on its coroutines."""
+    tracking = LoopwatchMiddleware(app, headers=False).tracking
+    kinds: list[type] = []
+
+    async def around(scope: Scope, receive: Receive, send: Send) -> None:
+        awaitable = tracking(scope, receive, send)
+        if _core.watched():
+            kinds.append(type(awaitable))
+        await awaitable
+
+    gc.collect()  # middlewares of other tests, which ask for times
+    with serving(around, interface="asgi3", proxy_headers=False, lifespan="off", **options) as address:
+        for _ in range(2):
+            address.get("/unknown")
+        assert kinds in ([], [_core.Request, types.CoroutineType]), "only the first one of a loop is awaited"
+        yield address

@@ -32,7 +32,7 @@ from starlette.websockets import WebSocket
 
 from loopwatch import LoopwatchMiddleware
 from loopwatch.asgi import App
-from tests.integration.serving import Address, driven, serving
+from tests.integration.serving import Address, ridden, serving
 
 OURS = re.compile(rb"\r\nx-blocking-time-ms: [^\r]*\r\nx-loop-delay-ms: [^\r]*\r\nserver-timing: [^\r]*")
 
@@ -126,7 +126,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def servers(folder: Path) -> Iterator[list[Address]]:
-    """The app bare, under the middleware, under it twice, and driven by a request itself, as `loopwatch run` has it."""
+    """The app bare, under the middleware, under it twice, and as `loopwatch run` has it."""
     apps: list[App] = [
         make_app(folder),
         LoopwatchMiddleware(make_app(folder)),
@@ -134,7 +134,7 @@ def servers(folder: Path) -> Iterator[list[Address]]:
     ]
     with contextlib.ExitStack() as stack:
         found = [stack.enter_context(serving(app)) for app in apps]
-        yield [*found, stack.enter_context(driven(LoopwatchMiddleware(make_app(folder, inner=True))))]
+        yield [*found, stack.enter_context(ridden(LoopwatchMiddleware(make_app(folder, inner=True))))]
 
 
 REQUESTS: dict[str, tuple[str, list[str], str, bytes]] = {

@@ -24,7 +24,7 @@ from loopwatch.asgi import App, Receive, Scope, Send
 from loopwatch.recording import find_recordings
 from tests.integration.behaviours import END, START
 from tests.integration.exchange import Exchange, exchange, http
-from tests.integration.serving import Address, driven, serving
+from tests.integration.serving import Address, ridden, serving
 from tests.integration.watched_program import LOOPS, run_program
 
 THRESHOLD = 0.020
@@ -335,7 +335,7 @@ def wrapped(app: App, **options: object) -> AbstractContextManager[Address]:
 
 class TestCulprit:
     @pytest.mark.parametrize(
-        ("serve", "loop"), [(wrapped, "asyncio"), (driven, "asyncio"), (driven, "uvloop")], ids=["", "driven", "uvloop"]
+        ("serve", "loop"), [(wrapped, "asyncio"), (ridden, "asyncio"), (ridden, "uvloop")], ids=["", "ridden", "uvloop"]
     )
     @pytest.mark.parametrize("path", PLACES)
     def test_place(self, path: str, serve: Callable[..., AbstractContextManager[Address]], loop: str) -> None:

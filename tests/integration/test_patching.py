@@ -47,17 +47,6 @@ class TestUnknownVersions:
         servers.arrived(name)
         assert {key: dict(vars(value)) for key, value in vars(module).items() if isinstance(value, type)} == before
 
-    def test_task_that_is_not_all_of_a_request(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        name = "uvicorn.protocols.http.h11_impl"
-
-        def run_asgi(cycle: object, app: object) -> None: ...
-
-        module = types.ModuleType(name)
-        module.RequestResponseCycle = type("RequestResponseCycle", (), {"run_asgi": run_asgi})  # type: ignore[attr-defined]
-        monkeypatch.setitem(sys.modules, name, module)
-        servers.arrived(name)
-        assert module.RequestResponseCycle.run_asgi is run_asgi
-
     def test_absent(self) -> None:
         servers.arrived("nobody.has.this")
         servers.arrived("json")

@@ -33,8 +33,9 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"%d" % os.getpid()})
 """
 
+# A middleware of its own, further in; with HEADERS one that asks for times.
 WHO = """
-import asyncio, json, os
+import asyncio, gc, json, os, sys, types
 from loopwatch import LoopwatchMiddleware, _core
 
 async def app(scope, receive, send):
@@ -43,14 +44,25 @@ async def app(scope, receive, send):
             await asyncio.sleep(60)
         await (within(dict(scope), receive, send) if scope["path"] == "/who" else answer(send, os.getpid()))
 
-@LoopwatchMiddleware
-async def within(scope, receive, send):
+def ridden():
+    "The numbers of the requests that ride on what runs."
+    frames, frame = [], sys._getframe()
+    while frame is not None:
+        frames.append(frame)
+        frame = frame.f_back
+    running = [each for each in gc.get_objects() if type(each) is types.CoroutineType and each.cr_frame in frames]
+    found = [each for each in gc.get_referents(*running) if type(each) is _core.Request]
+    return [each.number for each in found if each.cr_code is None]  # it drives nothing
+
+async def inner(scope, receive, send):
     driven = type(asyncio.current_task().get_coro()).__name__
-    await answer(send, [driven, _core.whose(), _core.Request().number])
+    await answer(send, [driven, ridden(), _core.whose(), _core.Request().number])
 
 async def answer(send, value):
     await send({"type": "http.response.start", "status": 200, "headers": [(b"connection", b"close")]})
     await send({"type": "http.response.body", "body": json.dumps(value).encode()})
+
+within = LoopwatchMiddleware(inner, headers=HEADERS)
 """
 
 # Servers that stop by themselves after a request. They stall in `load`, `block` and `close`.
@@ -224,35 +236,58 @@ def test_one_server_after_another_in_the_same_loop(project: Project) -> None:
     assert [loop.requests for each in project.recording.processes for loop in each.loops] == [2, 0]
 
 
-class TestTaskIsTheRequest:
-    """Nothing stands around the app, and each request is one."""
+class TestRides:
+    """Nothing stands around the app: each request but the first rides on a coroutine, and is one."""
 
     @pytest.fixture
     def project(self, project: Project) -> Project:
-        project.write("app.py", WHO)
+        project.write("app.py", WHO.replace("HEADERS", "False"))
         return project
 
+    @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
     @pytest.mark.parametrize("http", ["h11", "httptools"])
-    def test_once(self, project: Project, http: str) -> None:
-        server = Server(project, "--http", http)
-        [driven, number, fresh], headers = server.ask("/who")
-        assert driven == "Request"
+    def test_once(self, project: Project, http: str, loop: str) -> None:
+        pytest.importorskip(loop)
+        server = Server(project, "--http", http, "--loop", loop)
+        [driven, ridden, number, fresh], headers = server.ask("/who")
+        assert driven == "coroutine"
+        assert ridden == [number]
+        assert fresh == number + 1
+        assert "x-blocking-time-ms" not in headers
+        assert server.ask("/who")[0] == ["coroutine", [number + 2], number + 2, number + 3]
+        server.stop(signal.SIGINT)
+        [requests] = [loop.requests for each in project.recording.processes for loop in each.loops if loop.requests]
+        assert requests == 5  # those of `fresh` are two
+
+    def test_times_are_asked_for(self, project: Project) -> None:
+        """By a middleware further in: then it is awaited, and still one."""
+        project.write("app.py", WHO.replace("HEADERS", "True"))
+        server = Server(project)
+        [driven, ridden, number, fresh], headers = server.ask("/who")
+        assert (driven, ridden) == ("coroutine", [])
         assert fresh == number + 1
         assert float(headers["x-blocking-time-ms"]) >= 0
-        assert server.ask("/who")[0] == ["Request", number + 2, number + 3]
+        assert server.ask("/who")[0] == ["coroutine", [], number + 2, number + 3]
         server.stop(signal.SIGINT)
 
     @pytest.mark.skipif(sys.version_info < (3, 14), reason="new in 3.14")
-    def test_looked_at_from_outside(self, project: Project) -> None:
-        """`python -m asyncio ps` takes what a task drives for a coroutine."""
+    @pytest.mark.parametrize("command", ["ps", "pstree"])
+    def test_looked_at_from_outside(self, project: Project, command: str) -> None:
+        """All coroutines that a task drives are shown, the app's the innermost of them."""
         server = Server(project, "--timeout-graceful-shutdown", "1")
-        command = [sys.executable, "-m", "asyncio", "ps", str(server.get())]
+        look = [sys.executable, "-m", "asyncio", command, str(server.get())]
 
-        def tasks() -> int:
-            return subprocess.run(command, check=True, capture_output=True, text=True).stdout.count("Task-")
+        def shown() -> str:
+            return subprocess.run(look, check=True, capture_output=True, text=True).stdout
 
-        idle = tasks()
+        assert "run_asgi" not in shown()
         with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as waiting:
             waiting.sendall(b"GET /wait HTTP/1.1\r\nhost: test\r\n\r\n")
-            project.wait_for(lambda: tasks() > idle)
+            project.wait_for(lambda: "run_asgi" in shown())
+            text = shown()
+        if command == "ps":
+            assert "sleep -> app -> " in text
+        else:
+            text = text[text.index("run_asgi") :]
+            assert text.index(" app ") < text.index(" sleep ")
         server.stop(signal.SIGINT)

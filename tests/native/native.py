@@ -17,8 +17,8 @@ HERE = Path(__file__).parent
 CSRC = HERE.parents[1] / "csrc"
 
 UNITS = [
-    *("cause", "chain", "intern", "json", "lines", "loop", "loss", "outer", "parts", "queue", "recorder", "records"),
-    *("request_clock", "requests", "stall", "table", "text"),
+    *("attention", "cause", "chain", "intern", "json", "lines", "loop", "loss", "outer", "parts", "queue"),
+    *("recorder", "records", "request_clock", "requests", "stall", "table", "text"),
     *("os/alarm_linux", "os/clock_linux", "os/descriptor_posix", "os/file_posix", "os/import_slot_linux"),
     *("os/import_symbol_posix", "os/memory_linux", "os/quota_linux", "os/task_linux", "os/thread_linux"),
     "os/thread_posix",

@@ -3,6 +3,7 @@
 
 #include <signal.h>
 
+#include "attention.h"
 #include "loop.h"
 #include "os/clock.h"
 
@@ -180,6 +181,44 @@ CASE(no_delays_are_told_where_nothing_is_served)
     lw_loop_enter_phase(marks, LW_PHASE_SERVING, 6);
     CHECK_EQUAL(marks->phases[LW_PHASE_SERVING], 5);
     free(marks);
+}
+
+static unsigned looks;
+
+static void look(void)
+{
+    looks++;
+}
+
+CASE(while_it_catches_up_somebody_looks_at_steps)
+{
+    lw_loop_marks *marks = begin(0), *other = begin(0);
+
+    lw_attention_call(look);
+    lw_loop_poll_passed(marks, 9 * MS); /* in time */
+    CHECK_EQUAL(looks, 0);
+    lw_loop_poll_passed(marks, 20 * MS);
+    CHECK_EQUAL(looks, 1);
+    CHECK(lw_attention_needed());
+    lw_loop_poll_passed(marks, 21 * MS); /* goes on */
+    CHECK(lw_attention_needed());
+    lw_loop_caught_up(marks);
+    CHECK(!lw_attention_needed());
+    lw_loop_caught_up(marks); /* again: no effect */
+    lw_loop_poll_passed(marks, 40 * MS);
+    lw_loop_poll_passed(marks, 60 * MS); /* one stall after another: one reason */
+    CHECK_EQUAL(looks, 3);
+    lw_loop_poll_passed(other, 60 * MS);
+    lw_loop_poll_entered(marks, 61 * MS);
+    CHECK(lw_attention_needed()); /* because of the other loop */
+    for (int i = 1; i <= LW_LOOP_WINDOW; i++) {
+        CHECK(lw_attention_needed());
+        lw_loop_poll_passed(other, (60 + (uint64_t)i) * MS);
+    }
+    CHECK(!lw_attention_needed());
+    CHECK_EQUAL(looks, 4);
+    free(marks);
+    free(other);
 }
 
 /* The loop has begun these phases at these times, and no others. */

@@ -14,6 +14,7 @@ pytestmark = pytest.mark.once
 PROGRAMS = [
     *("test_intern", "test_json", "test_loop", "test_requests", "test_stall", "test_memory", "test_import_slot"),
     *("test_alarm", "test_chain", "test_outer", "test_thread", "test_file", "test_cause", "test_task"),
+    "test_attention",
 ]
 OTHERS = ["test_recorder", "test_recorder_disk", "test_recorder_queue"]  # run by test_recorder.py
 

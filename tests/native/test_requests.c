@@ -1,6 +1,7 @@
 /* The table of requests in flight, and one request's time. */
 #include "check.h"
 
+#include "attention.h"
 #include "request_clock.h"
 #include "requests.h"
 
@@ -92,6 +93,34 @@ CASE(a_marked_request_keeps_its_slot_until_its_name_is_taken)
     CHECK(lw_request_mark(requests, number, other));
     CHECK(lw_request_take_marked(requests, true, &taken, &endpoint)); /* the end of all: whatever is known */
     CHECK_EQUAL(endpoint, LW_NO_ENDPOINT);
+    lw_requests_destroy(requests);
+}
+
+CASE(while_a_name_is_asked_for_somebody_looks_at_steps)
+{
+    lw_requests *requests = create();
+    uint32_t slot, other, endpoint;
+    uint64_t number = lw_request_begin(requests, &slot), second = lw_request_begin(requests, &other), taken;
+
+    CHECK(lw_request_mark(requests, number, slot));
+    CHECK(lw_request_mark(requests, number, slot)); /* twice: one reason */
+    CHECK(lw_request_mark(requests, second, other));
+    CHECK(lw_attention_needed());
+    lw_slot_name(lw_request_slot(requests, number, slot), lw_endpoint(requests, "GET /", 5));
+    CHECK(lw_attention_needed()); /* nobody has taken it */
+    CHECK(lw_request_take_marked(requests, false, &taken, &endpoint));
+    CHECK_EQUAL(taken, number);
+    CHECK(!lw_request_take_marked(requests, false, &taken, &endpoint));
+    CHECK(lw_attention_needed()); /* because of the second */
+    lw_request_end(requests, second, other);
+    CHECK(lw_request_take_marked(requests, false, &taken, &endpoint));
+    CHECK(!lw_attention_needed());
+    CHECK(lw_request_mark(requests, number, slot)); /* another stall, and then the end of all */
+    CHECK(lw_attention_needed());
+    CHECK(lw_request_take_marked(requests, true, &taken, &endpoint));
+    CHECK(!lw_attention_needed());
+    CHECK(!lw_request_mark(requests, second, other)); /* it is gone */
+    CHECK(!lw_attention_needed());
     lw_requests_destroy(requests);
 }
 

@@ -24,10 +24,6 @@ SERVERS = (
     "quart.ctx",
     "sanic.app",
     "uvicorn.config",
-    "uvicorn.protocols.http.h11_impl",
-    "uvicorn.protocols.http.httptools_impl",
-    "uvicorn.protocols.http.zttp_h2_impl",
-    "uvicorn.protocols.http.zttp_impl",
     "uvicorn.server",
 )
 
