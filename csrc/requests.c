@@ -8,7 +8,10 @@
 #include "os/thread.h"
 #include "text.h"
 
-enum { PROBES = 64 }; /* slots that are tried before a request goes without one */
+enum {
+    PROBES = 64,    /* slots that are tried before a request goes without one */
+    ASKED_MOST = 8, /* steps of a request that a stall refers to */
+};
 
 static const uint64_t CLEANING = UINT64_MAX; /* the number of no request */
 
@@ -124,6 +127,18 @@ void lw_slot_name(lw_slot *slot, uint32_t endpoint)
     atomic_store(&slot->endpoint, endpoint);
 }
 
+static void look_no_more(lw_slot *slot)
+{
+    if (atomic_exchange(&slot->looked_for, false))
+        lw_attention_drop();
+}
+
+void lw_slot_not_named(lw_slot *slot)
+{
+    if (atomic_fetch_add(&slot->asked, 1) + 1 == ASKED_MOST)
+        look_no_more(slot);
+}
+
 LW_HOT uint64_t lw_slot_child_ns(const lw_slot *slot)
 {
     return atomic_load(&slot->child_ns);
@@ -181,6 +196,8 @@ bool lw_request_mark(lw_requests *requests, uint64_t number, uint32_t slot)
     if (!atomic_load(&taken->marked)) {
         atomic_store(&taken->marked, true);
         requests->marked[requests->marked_count++] = slot;
+        atomic_store(&taken->asked, 0);
+        atomic_store(&taken->looked_for, true);
         lw_attention_raise();
     }
     return true;
@@ -197,7 +214,7 @@ bool lw_request_take_marked(lw_requests *requests, bool all, uint64_t *number, u
         *number = atomic_load(&slot->number);
         requests->marked[i] = requests->marked[--requests->marked_count];
         atomic_store(&slot->marked, false);
-        lw_attention_drop();
+        look_no_more(slot);
         if (atomic_load(&slot->ended))
             free_slot(requests, slot, *number);
         return true;

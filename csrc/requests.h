@@ -29,6 +29,8 @@ typedef struct lw_slot {
     _Atomic uint32_t endpoint; /* number of its name */
     _Atomic bool marked;       /* a stall refers to it: the watchdog frees it when the name is recorded */
     _Atomic bool ended;
+    _Atomic bool looked_for; /* its steps are, for its name */
+    _Atomic uint32_t asked;  /* so often since then, and did not know */
     /* Stalls of its child tasks, as the watchdog sees them: how long, and the last one (its loop's marks and number), with
        what others had of that one before. */
     _Atomic uint64_t child_ns;
@@ -75,6 +77,9 @@ static inline bool lw_slot_asks_name(const lw_slot *slot)
     return atomic_load_explicit(&slot->marked, memory_order_relaxed) &&
            atomic_load_explicit(&slot->endpoint, memory_order_relaxed) == LW_NO_ENDPOINT;
 }
+/* It was asked, and did not know. After some times it is left alone until it ends: one that never knows must not have all
+   steps looked at. Likewise. */
+void lw_slot_not_named(lw_slot *slot);
 /* How long stalls of its child tasks have been. Any thread. */
 uint64_t lw_slot_child_ns(const lw_slot *slot);
 

@@ -339,9 +339,11 @@ static inline bool rides(const lw_request *request)
 /* It takes a step, now or a moment ago. */
 LW_SELDOM static void notice(lw_request *request, lw_loop_marks *marks)
 {
-    const lw_slot *slot = slot_of(request);
+    lw_slot *slot = slot_of(request);
     if (asks_name(request, slot))
         find_name(request, false);
+    if (slot != NULL && lw_slot_asks_name(slot))
+        lw_slot_not_named(slot);
     lw_request_ready(clock_of(request), marks, slot);
 }
 

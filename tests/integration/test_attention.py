@@ -378,6 +378,30 @@ class TestSlot:
         assert output.splitlines() == ["coroutine", "coroutine", f"{[True, False, True] * 2} True"]
 
     @pytest.mark.parametrize("loop", LOOPS)
+    def test_request_that_never_knows_its_name(self, loop: str, tmp_path: Path) -> None:
+        """A websocket without a template, say: it is not asked for ever."""
+        pytest.importorskip(loop)
+        program = """
+            seen = []
+
+            async def app(scope, *_):
+                block()
+                await asyncio.sleep(0)
+                seen.append(quiet())
+                await asyncio.sleep(0.3)
+                await steps()
+                seen.append(quiet())
+
+            loopwatch.start(record="rec", threshold=0.02, log=False)
+            run(main(app))
+            print(seen)
+            loopwatch.stop()
+            """
+        output, [stalls] = run_program(tmp_path, SLOT + textwrap.dedent(program), loop)
+        assert output.splitlines() == ["coroutine", "[False, True]"]
+        assert "GET <unmatched>" in [stall.endpoint for stall in stalls]
+
+    @pytest.mark.parametrize("loop", LOOPS)
     @pytest.mark.parametrize("threads", [1, 2])
     def test_watch_that_ends_while_somebody_looks(self, loop: str, threads: int, tmp_path: Path) -> None:
         """Within a stall, and right after one: no reason is left over."""

@@ -121,6 +121,14 @@ CASE(while_a_name_is_asked_for_somebody_looks_at_steps)
     CHECK(!lw_attention_needed());
     CHECK(!lw_request_mark(requests, second, other)); /* it is gone */
     CHECK(!lw_attention_needed());
+    CHECK(lw_request_mark(requests, number, slot));
+    for (int i = 0; i < 20; i++) { /* it never knows */
+        CHECK(i >= 8 || lw_attention_needed());
+        lw_slot_not_named(lw_request_slot(requests, number, slot));
+    }
+    CHECK(!lw_attention_needed());
+    CHECK(lw_request_take_marked(requests, true, &taken, &endpoint));
+    CHECK(!lw_attention_needed());
     lw_requests_destroy(requests);
 }
 
