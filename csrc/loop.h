@@ -91,6 +91,8 @@ typedef struct lw_loop_marks {
         uint64_t requests;               /* that have waited for it */
     } window;
     _Atomic uint64_t requests, requests_untracked; /* begun on this loop */
+    _Atomic uint64_t
+        culprit; /* by the watchdog: the request whose code it saw last in a stall, 0: no request's */
     _Atomic uint64_t phases[LW_PHASES];
 
     lw_loop_counters counters;

@@ -33,12 +33,9 @@ typedef struct lw_poll_target {
 /* The innermost loop that runs on this thread, NULL when there is none. */
 extern _Thread_local lw_poll_target *lw_poll_innermost;
 
-/* Its marks, NULL when there is none. Any thread. */
-static inline lw_loop_marks *lw_loop_marks_here(void)
-{
-    const lw_poll_target *target = lw_poll_innermost;
-    return target == NULL ? NULL : target->marks;
-}
+/* Its marks, NULL when there is none. Any thread. A function, since before glibc 2.40 (BZ 31372) to find a thread-local
+   variable may change registers that its reader counts on. */
+lw_loop_marks *lw_loop_marks_here(void);
 
 /* Hook the slot of `symbol` ("epoll_wait" or "epoll_pwait") in the loaded object that defines `anchor`: the one at
    `library`, or, when that is NULL, the program or one of its libraries. Again for the same object: LW_OK at once.

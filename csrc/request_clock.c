@@ -10,13 +10,17 @@ static uint64_t own_part(const lw_request_clock *clock, const lw_loop_marks *mar
     return clock->loop == marks && clock->iteration == iteration ? clock->iteration_ns : 0;
 }
 
-/* What others had of the stall that is over, where child tasks of the request's own may have had the rest: all since one was
-   seen at work, since the watchdog may not have seen the end yet. */
-static uint64_t not_its_childs(const lw_slot *slot, const lw_loop_marks *marks)
+/* What others had of the stall that is over, where its own part is known from samples: if it was seen last, all since then
+   is its own, since the watchdog may not have seen the end yet. */
+static uint64_t not_its_own(const lw_slot *slot, const lw_loop_marks *marks, uint64_t number)
 {
-    bool mine = atomic_load(&slot->child_loop) == (uintptr_t)marks &&
-                atomic_load(&slot->child_iteration) == marks->window.iteration;
-    return mine ? atomic_load(&slot->child_others_ns) : marks->window.duration_ns;
+    if (atomic_load(&slot->child_loop) != (uintptr_t)marks ||
+        atomic_load(&slot->child_iteration) != marks->window.iteration)
+        return marks->window.duration_ns;
+    if (atomic_load(&marks->culprit) == number)
+        return atomic_load(&slot->child_others_ns);
+    uint64_t part = atomic_load(&slot->child_part_ns);
+    return marks->window.duration_ns > part ? marks->window.duration_ns - part : 0;
 }
 
 LW_HOT void lw_request_ready(lw_request_clock *clock, lw_loop_marks *marks, const lw_slot *slot)
@@ -27,7 +31,7 @@ LW_HOT void lw_request_ready(lw_request_clock *clock, lw_loop_marks *marks, cons
     if (slot == NULL)
         return;
     uint64_t own = own_part(clock, marks, marks->window.iteration);
-    uint64_t others = not_its_childs(slot, marks);
+    uint64_t others = not_its_own(slot, marks, clock->number);
     others = others > own ? others - own : 0;
     if (others >= marks->threshold_ns) {
         clock->delay_ns += others;

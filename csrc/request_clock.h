@@ -1,7 +1,7 @@
 /* One request's time on the loop: how long its own code held it, and how long stalls of others kept it waiting.
 
-   Lies inside the extension's Request objects. Written by the thread that works for the request; the watchdog reads the
-   first members out of the running process's memory (cpython/context_request.h). */
+   Lies inside the extension's Request objects, or in the badge that one has put on. Written by the thread that works for
+   the request; the watchdog reads the first members out of the running process's memory (cpython/context_request.h). */
 #ifndef LW_REQUEST_CLOCK_H
 #define LW_REQUEST_CLOCK_H
 

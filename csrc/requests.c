@@ -5,13 +5,13 @@
 
 #include "attention.h"
 #include "hot.h"
+#include "os/clock.h"
 #include "os/thread.h"
 #include "text.h"
 
-enum {
-    PROBES = 64,    /* slots that are tried before a request goes without one */
-    ASKED_MOST = 8, /* steps of a request that a stall refers to */
-};
+enum { PROBES = 64 }; /* slots that are tried before a request goes without one */
+
+static const uint64_t look_most_ns = 3000000000; /* at steps, after a stall, for the name of a request */
 
 static const uint64_t CLEANING = UINT64_MAX; /* the number of no request */
 
@@ -28,6 +28,7 @@ struct lw_requests {
     const char *names[LW_ENDPOINTS_MOST];
     /* the watchdog's thread only */
     uint32_t marked[LW_REQUEST_SLOTS];
+    uint64_t marked_ns[LW_REQUEST_SLOTS]; /* when */
     size_t marked_count;
 };
 
@@ -127,18 +128,6 @@ void lw_slot_name(lw_slot *slot, uint32_t endpoint)
     atomic_store(&slot->endpoint, endpoint);
 }
 
-static void look_no_more(lw_slot *slot)
-{
-    if (atomic_exchange(&slot->looked_for, false))
-        lw_attention_drop();
-}
-
-void lw_slot_not_named(lw_slot *slot)
-{
-    if (atomic_fetch_add(&slot->asked, 1) + 1 == ASKED_MOST)
-        look_no_more(slot);
-}
-
 LW_HOT uint64_t lw_slot_child_ns(const lw_slot *slot)
 {
     return atomic_load(&slot->child_ns);
@@ -195,12 +184,18 @@ bool lw_request_mark(lw_requests *requests, uint64_t number, uint32_t slot)
         return false;
     if (!atomic_load(&taken->marked)) {
         atomic_store(&taken->marked, true);
+        requests->marked_ns[requests->marked_count] = lw_clock_now();
         requests->marked[requests->marked_count++] = slot;
-        atomic_store(&taken->asked, 0);
         atomic_store(&taken->looked_for, true);
         lw_attention_raise();
     }
     return true;
+}
+
+static void look_no_more(lw_slot *slot)
+{
+    if (atomic_exchange(&slot->looked_for, false))
+        lw_attention_drop();
 }
 
 bool lw_request_take_marked(lw_requests *requests, bool all, uint64_t *number, uint32_t *endpoint)
@@ -209,10 +204,14 @@ bool lw_request_take_marked(lw_requests *requests, bool all, uint64_t *number, u
         lw_slot *slot = &requests->slots[requests->marked[i]];
         bool ended = atomic_load(&slot->ended);
         *endpoint = atomic_load(&slot->endpoint);
-        if (*endpoint == LW_NO_ENDPOINT && !ended && !all)
+        if (*endpoint == LW_NO_ENDPOINT && !ended && !all) {
+            if (lw_clock_now() - requests->marked_ns[i] > look_most_ns)
+                look_no_more(slot);
             continue;
+        }
         *number = atomic_load(&slot->number);
         requests->marked[i] = requests->marked[--requests->marked_count];
+        requests->marked_ns[i] = requests->marked_ns[requests->marked_count];
         atomic_store(&slot->marked, false);
         look_no_more(slot);
         if (atomic_load(&slot->ended))

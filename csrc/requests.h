@@ -30,10 +30,10 @@ typedef struct lw_slot {
     _Atomic bool marked;       /* a stall refers to it: the watchdog frees it when the name is recorded */
     _Atomic bool ended;
     _Atomic bool looked_for; /* its steps are, for its name */
-    _Atomic uint32_t asked;  /* so often since then, and did not know */
-    /* Stalls of its child tasks, as the watchdog sees them: how long, and the last one (its loop's marks and number), with
-       what others had of that one before. */
+    /* Stalls of its child tasks, or, while it rides, of its own, as the watchdog sees them: how long, and the last one (its
+       loop's marks and number), with its part of that one, and what others had of it before its last sample. */
     _Atomic uint64_t child_ns;
+    _Atomic uint64_t child_part_ns;
     _Atomic uint64_t child_others_ns;
     _Atomic uintptr_t child_loop;
     _Atomic uint64_t child_iteration;
@@ -77,16 +77,14 @@ static inline bool lw_slot_asks_name(const lw_slot *slot)
     return atomic_load_explicit(&slot->marked, memory_order_relaxed) &&
            atomic_load_explicit(&slot->endpoint, memory_order_relaxed) == LW_NO_ENDPOINT;
 }
-/* It was asked, and did not know. After some times it is left alone until it ends: one that never knows must not have all
-   steps looked at. Likewise. */
-void lw_slot_not_named(lw_slot *slot);
-/* How long stalls of its child tasks have been. Any thread. */
+/* How long stalls of its child tasks, or, while it rides, its own, have been. Any thread. */
 uint64_t lw_slot_child_ns(const lw_slot *slot);
 
 /* The slot's longest stall, as far as it is known: its stack. False: none. Any thread. */
 bool lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings);
 
-/* A stall refers to this request: lw_request_take_marked will give it. False: it has no slot (any more), what is known of
+/* A stall refers to this request: lw_request_take_marked will give it. For some seconds its steps are looked for; one that
+   takes none, or never knows its name, is asked when it ends. False: it has no slot (any more), what is known of
    its name is all there will be. On the watchdog's thread, like what follows. */
 bool lw_request_mark(lw_requests *requests, uint64_t number, uint32_t slot);
 /* The next marked request whose name is known or that has ended, or, with `all`, any; it is not marked any more. False:

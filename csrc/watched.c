@@ -34,8 +34,8 @@ static bool still_in(const lw_loop_marks *marks, const lw_iteration *iteration)
 
 /* ---- records ---- */
 
-/* What has passed since the last sample was the culprit's, whoever that is. If it is a child task, it is its request's own
-   time as well, where the request's own steps are all that is timed. */
+/* What has passed since the last sample was the culprit's, whoever that is. If it is a child task, or a request that rides,
+   it is that request's own time as well, where its own steps are all that is timed. */
 static void charge_child(lw_watched *watched, lw_look *look, const lw_iteration *iteration, uint64_t until)
 {
     const lw_seen_request *request = &watched->culprit.request;
@@ -43,20 +43,20 @@ static void charge_child(lw_watched *watched, lw_look *look, const lw_iteration 
     if (until <= from)
         return;
     watched->culprit.charged_ns = until;
+    atomic_store(&watched->marks.culprit, request->number);
     if (request->number == 0 || request->stepping)
         return;
-    if (watched->culprit.child != request->number) {
-        watched->culprit.child = request->number;
-        watched->culprit.child_ns = 0;
-    }
-    watched->culprit.child_ns += until - from;
     lw_slot *slot = lw_request_slot(look->requests, request->number, request->slot);
-    if (slot != NULL) {
-        atomic_fetch_add(&slot->child_ns, until - from);
-        atomic_store(&slot->child_others_ns, until - iteration->start_ns - watched->culprit.child_ns);
-        atomic_store(&slot->child_loop, (uintptr_t)&watched->marks);
-        atomic_store(&slot->child_iteration, iteration->number);
-    }
+    if (slot == NULL)
+        return;
+    bool again = load(&slot->child_iteration) == iteration->number &&
+                 atomic_load(&slot->child_loop) == (uintptr_t)&watched->marks;
+    uint64_t part = (again ? load(&slot->child_part_ns) : 0) + (until - from);
+    atomic_fetch_add(&slot->child_ns, until - from);
+    atomic_store(&slot->child_part_ns, part);
+    atomic_store(&slot->child_others_ns, until - iteration->start_ns - part);
+    atomic_store(&slot->child_loop, (uintptr_t)&watched->marks);
+    atomic_store(&slot->child_iteration, iteration->number);
 }
 
 static void record_finished(lw_watched *watched, lw_look *look)
@@ -166,8 +166,9 @@ static void sum_up(lw_watched *watched, lw_look *look, bool at_once)
 static bool is_culprit(const lw_watched *watched, const lw_look *look, uintptr_t variables)
 {
     const lw_seen_request *request = &watched->culprit.request;
+    const lw_slot *slot = lw_request_slot(look->requests, request->number, request->slot);
     return watched->culprit.version == watched->chain.version && watched->culprit.variables == variables &&
-           lw_request_slot(look->requests, request->number, request->slot) != NULL;
+           slot != NULL && !atomic_load(&slot->ended);
 }
 
 /* Whose code it was: the number is 0 if it was no request's. */
@@ -243,7 +244,6 @@ static void sample(lw_watched *watched, lw_look *look, lw_iteration *iteration)
             lw_activity_begin(&watched->activity, watched->record.thread_number);
         watched->culprit.request.number = 0;
         watched->culprit.charged_ns = iteration->start_ns;
-        watched->culprit.child = 0;
     }
     if (look->sampler != NULL)
         take_sample(watched, look, iteration);
@@ -328,6 +328,7 @@ void lw_watched_forget_stacks(lw_watched *watched)
 
 void lw_watched_free(lw_watched *watched)
 {
+    lw_loop_caught_up(&watched->marks); /* its thread may have ended without saying so */
     lw_chain_clear(&watched->chain);
     lw_activity_clear(&watched->activity);
     lw_stall_clear(&watched->stall);

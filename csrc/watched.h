@@ -47,8 +47,7 @@ typedef struct lw_watched {
         uint64_t version;    /* of the context when it was looked up: changes with the callback */
         uintptr_t variables; /* of the context then */
         lw_seen_request request;
-        uint64_t charged_ns;      /* up to here it is settled whose this stall was */
-        uint64_t child, child_ns; /* the request whose child task had a part of it last, and how much */
+        uint64_t charged_ns; /* up to here it is settled whose this stall was */
     } culprit;
     struct {
         uint64_t version; /* at the last look; LW_POLL_CONTEXT only */

@@ -139,8 +139,9 @@ LW_SELDOM static void find_name(lw_request *request, bool over)
     if (request->name_of == NULL)
         return;
     PyErr_Fetch(&kind, &value, &traceback);
-    PyObject *subject = request->subject == NULL ? Py_None : request->subject;
+    PyObject *subject = Py_NewRef(request->subject == NULL ? Py_None : request->subject);
     PyObject *name = PyObject_CallFunctionObjArgs(request->name_of, subject, over ? Py_True : Py_False, NULL);
+    Py_DECREF(subject);
     if (name != NULL && PyUnicode_Check(name))
         take_name(request, name);
     Py_XDECREF(name);
@@ -295,7 +296,7 @@ LW_HOT static bool leaves_something(const lw_request *request, const lw_loop_mar
     if (request->badge == NULL || marks == NULL)
         return false; /* what it leaves cannot stall a loop that is watched */
     uint64_t now = atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
-    if (now - since_ns >= second_ns) {
+    if (now >= since_ns + second_ns) {
         since_ns = now;
         asked = 0;
     }
@@ -339,11 +340,9 @@ static inline bool rides(const lw_request *request)
 /* It takes a step, now or a moment ago. */
 LW_SELDOM static void notice(lw_request *request, lw_loop_marks *marks)
 {
-    lw_slot *slot = slot_of(request);
+    const lw_slot *slot = slot_of(request);
     if (asks_name(request, slot))
         find_name(request, false);
-    if (slot != NULL && lw_slot_asks_name(slot))
-        lw_slot_not_named(slot);
     lw_request_ready(clock_of(request), marks, slot);
 }
 
@@ -413,11 +412,14 @@ LW_HOT static inline void end_ride(lw_request *request)
     lw_loop_marks *marks = lw_loop_marks_here();
     lw_badge *badge = request->badge;
     badge->wearer = NULL; /* first: whoever found one that goes would hold it */
-    if (marks != NULL && marks->window.open)
+    if (marks != NULL && marks->window.open &&
+        lw_badge_is_here(badge)) /* else it goes long after its last step */
         notice(request, marks);
     lw_badge_take_off(badge);
     end(request, marks);
     request->badge = NULL;
+    if (request->collected)
+        request->clock = badge->clock; /* for whoever still has it */
     lw_badge_give_back(badge);
 }
 

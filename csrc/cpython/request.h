@@ -30,10 +30,11 @@ typedef struct lw_request {
     uint32_t slot_number;
     bool entered;    /* the first step has begun */
     bool by_context; /* whoever is further in knows it by its context alone: its scope does not have it */
-    bool awaited;    /* it has, or had, something to call */
-    bool timed; /* its steps are its time, and stalls of what it has begun; else the context watcher tells */
-    bool tells; /* its response is to say its times */
-    bool told;  /* somebody is told of its response */
+    bool awaited;    /* it is, or is to be: it does not ride */
+    bool
+        timed; /* its time is that of its steps, if awaited, and of what stalls the watchdog saw; else the context watcher tells */
+    bool tells;                                           /* its response is to say its times */
+    bool told;                                            /* somebody is told of its response */
     bool collected;                                       /* it was in a cycle */
     PyObject *function, *arguments[LW_REQUEST_ARGUMENTS]; /* owned; NULL once called */
     PyObject *inner;        /* owned: what it iterates; NULL before the first step */

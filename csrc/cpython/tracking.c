@@ -89,12 +89,13 @@ static bool share(PyObject *scope, PyObject *other, PyObject *key)
 
 /* The request that this context works for, if that is all it is known by and it is the one of this scope, or of the scope
    that this one was copied from, maybe with other headers. A new reference; NULL without an exception: it is not. */
-LW_HOT static PyObject *of_server(PyObject *scope)
+LW_HOT static PyObject *of_context(PyObject *scope)
 {
     lw_request *request = lw_request_here();
-    PyObject *own = request != NULL && request->by_context ? request->subject : NULL;
+    PyObject *own = request != NULL && request->by_context ? Py_XNewRef(request->subject) : NULL;
     if (own == NULL || (own != scope && !share(scope, own, words.headers) && !share(scope, own, words.asgi)))
         Py_CLEAR(request);
+    Py_XDECREF(own);
     return (PyObject *)request;
 }
 
@@ -159,7 +160,7 @@ LW_HOT static PyObject *track(tracking *self, PyObject *const *arguments)
         return lw_request_ride(marks, self->app, arguments, self->name_of);
     PyObject *known = look_up(scope, words.request);
     if (known == NULL && !PyErr_Occurred())
-        known = of_server(scope);
+        known = of_context(scope);
     if (known == NULL && PyErr_Occurred())
         return NULL;
     if (known == NULL && marks != NULL)

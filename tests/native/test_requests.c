@@ -121,11 +121,12 @@ CASE(while_a_name_is_asked_for_somebody_looks_at_steps)
     CHECK(!lw_attention_needed());
     CHECK(!lw_request_mark(requests, second, other)); /* it is gone */
     CHECK(!lw_attention_needed());
+    number = lw_request_begin(requests, &slot);
     CHECK(lw_request_mark(requests, number, slot));
-    for (int i = 0; i < 20; i++) { /* it never knows */
-        CHECK(i >= 8 || lw_attention_needed());
-        lw_slot_not_named(lw_request_slot(requests, number, slot));
-    }
+    CHECK(!lw_request_take_marked(requests, false, &taken, &endpoint));
+    CHECK(lw_attention_needed());
+    lw_clock_sleep_until(lw_clock_now() + 3100u * MS); /* it never knows */
+    CHECK(!lw_request_take_marked(requests, false, &taken, &endpoint));
     CHECK(!lw_attention_needed());
     CHECK(lw_request_take_marked(requests, true, &taken, &endpoint));
     CHECK(!lw_attention_needed());
@@ -262,6 +263,7 @@ CASE(a_stall_of_its_own_child_delays_nobody_else_than_others)
     lw_slot *slot = lw_request_slot(requests, parent.number, parent.slot);
     atomic_store(&slot->child_loop, (uintptr_t)marks);
     atomic_store(&slot->child_iteration, 1);
+    atomic_store(&marks->culprit, parent.number);
     lw_loop_poll_passed(marks, 50 * MS);
     lw_request_resumed(&parent, marks, slot, 51 * MS);
     lw_request_suspended(&parent, marks, 52 * MS);
@@ -273,6 +275,15 @@ CASE(a_stall_of_its_own_child_delays_nobody_else_than_others)
     lw_request_resumed(&parent, marks, slot, 153 * MS);
     lw_request_suspended(&parent, marks, 154 * MS);
     CHECK_EQUAL(parent.delay_ns, 69 * MS); /* 1 ms was its own */
+
+    lw_loop_poll_passed(marks, 252 * MS); /* of these, its child had 25 first, and somebody else was seen then */
+    atomic_store(&slot->child_iteration, 3);
+    atomic_store(&slot->child_others_ns, 0);
+    atomic_store(&slot->child_part_ns, 25 * MS);
+    atomic_store(&marks->culprit, parent.number + 1);
+    lw_request_resumed(&parent, marks, slot, 253 * MS);
+    lw_request_suspended(&parent, marks, 254 * MS);
+    CHECK_EQUAL(parent.delay_ns, (69 + 74) * MS);
     lw_requests_destroy(requests);
     free(marks);
 }
