@@ -70,7 +70,7 @@ async def name_in(app: App, scope: Scope, named: list[str]) -> str:
     incoming: list[Message] = [{"type": "http.request"}]
     if scope["type"] == "websocket":
         incoming = [{"type": "websocket.connect"}, {"type": "websocket.disconnect", "code": 1000}]
-    await exchange(LoopwatchMiddleware(app), scope, *incoming)
+    await exchange(LoopwatchMiddleware(app, headers=False), scope, *incoming)
     before, name = asgi._name_of(scope, False), asgi._name_of(scope, True)
     assert name is not None
     assert before in (None, name)
