@@ -292,10 +292,14 @@ LW_HOT lw_badge *lw_badge_put_on(struct lw_request *wearer, uint64_t number, uin
     return badge;
 }
 
+LW_HOT static inline bool is_put_on_in(const lw_badge *badge, const PyContext *context)
+{
+    return context != NULL && context == badge->context;
+}
+
 LW_HOT bool lw_badge_is_here(const lw_badge *badge)
 {
-    const PyContext *context = current_context();
-    return context != NULL && context == badge->context;
+    return is_put_on_in(badge, current_context());
 }
 
 /* The request has set variables of its own: they stay. Leaves the exception that is under way. */
@@ -313,7 +317,7 @@ LW_SELDOM static void wear_outer(const lw_badge *badge, PyContext *context)
 LW_HOT void lw_badge_take_off(lw_badge *badge)
 {
     PyContext *context = current_context();
-    if (context == NULL || context != badge->context)
+    if (!is_put_on_in(badge, context))
         return; /* it ends by itself */
     if (badge->before == NULL || badge->with == NULL || (PyObject *)context->ctx_vars != badge->with) {
         wear_outer(badge, context);

@@ -31,11 +31,10 @@ typedef struct lw_request {
     bool entered;    /* the first step has begun */
     bool by_context; /* whoever is further in knows it by its context alone: its scope does not have it */
     bool awaited;    /* it is, or is to be: it does not ride */
-    bool
-        timed; /* its time is that of its steps, if awaited, and of what stalls the watchdog saw; else the context watcher tells */
-    bool tells;                                           /* its response is to say its times */
-    bool told;                                            /* somebody is told of its response */
-    bool collected;                                       /* it was in a cycle */
+    bool timed;      /* its time is that of its steps and of stalls seen; else the context watcher tells */
+    bool tells;      /* its response is to say its times */
+    bool told;       /* somebody is told of its response */
+    bool collected;  /* it was in a cycle */
     PyObject *function, *arguments[LW_REQUEST_ARGUMENTS]; /* owned; NULL once called */
     PyObject *inner;        /* owned: what it iterates; NULL before the first step */
     lw_request_clock clock; /* set while it has no badge; else that one's goes on */
@@ -63,8 +62,9 @@ int lw_request_serve(lw_request *request, PyObject *function, PyObject *const *a
    else, it is the request that is to be awaited. What is to be awaited as a new reference, NULL with an exception. */
 PyObject *lw_request_ride(lw_loop_marks *marks, PyObject *app, PyObject *const *arguments, PyObject *name_of);
 
-/* The marks of the loop on which a request may ride, NULL: it may not, even if nobody asks for its times: on a loop whose stalls are sampled, since samples are all
-   that is known of their own part then. Not the first of a loop, within which an app may make the middleware that asks. */
+/* The marks of the loop here, if requests may ride on it as long as nobody asks for their times, else NULL. Its stalls have
+   to be sampled, since samples are all that is known of their own part then; and the first request of a loop does not ride,
+   since an app may make the middleware that asks within it. */
 static inline lw_loop_marks *lw_request_may_ride(void)
 {
     lw_loop_marks *marks = lw_loop_marks_here();

@@ -156,17 +156,17 @@ LW_HOT static PyObject *track(tracking *self, PyObject *const *arguments)
     if (excluded != 0)
         return excluded < 0 ? NULL : PyObject_Vectorcall(self->app, arguments, 3, NULL);
     lw_loop_marks *marks = telling == 0 && told_of_responses == NULL ? lw_request_may_ride() : NULL;
-    if (marks != NULL && lw_badge_none_here()) /* nor does its scope have any: those are awaited */
-        return lw_request_ride(marks, self->app, arguments, self->name_of);
-    PyObject *known = look_up(scope, words.request);
-    if (known == NULL && !PyErr_Occurred())
-        known = of_context(scope);
-    if (known == NULL && PyErr_Occurred())
-        return NULL;
-    if (known == NULL && marks != NULL)
-        return lw_request_ride(marks, self->app, arguments, self->name_of);
+    PyObject *known = NULL;
+    if (marks == NULL || !lw_badge_none_here()) { /* else its scope has none either: those are awaited */
+        known = look_up(scope, words.request);
+        if (known == NULL && !PyErr_Occurred())
+            known = of_context(scope);
+        if (known == NULL && PyErr_Occurred())
+            return NULL;
+    }
     if (known == NULL)
-        return serve(self, arguments, http);
+        return marks != NULL ? lw_request_ride(marks, self->app, arguments, self->name_of)
+                             : serve(self, arguments, http);
     PyObject *awaitable =
         known == Py_None ? serve(self, arguments, http) : pass_on(self, arguments, known, http);
     Py_DECREF(known);

@@ -72,6 +72,14 @@ async def serve(way: Callable[[App], App], app: App, *scopes: Scope) -> None:
     await asyncio.gather(*(asyncio.create_task(Cycle(each).let_out(way(app))) for each in scopes))
 
 
+async def serve_at(ready: asyncio.Event, way: Callable[[App], App], app: App, *scopes: Scope) -> None:
+    """The same; then let all that wait for an event go on, in one iteration."""
+    served = asyncio.create_task(serve(way, app, *scopes))
+    await asyncio.sleep(0.01)
+    ready.set()
+    await served
+
+
 @pytest.mark.parametrize("way", [rides, awaited])
 class TestDelayed:
     """How many had to wait for a stall, whichever way a request is known: those that step while the loop catches up."""
@@ -149,10 +157,7 @@ class TestDelayed:
                 block()
                 await asyncio.sleep(0)
 
-            served = asyncio.create_task(serve(way, app, http("/first"), http("/second")))
-            await asyncio.sleep(0.01)
-            ready.set()
-            await served
+            await serve_at(ready, way, app, http("/first"), http("/second"))
 
         [stall] = run(test)
         assert stall.requests_delayed == 2
@@ -177,10 +182,7 @@ class TestDelayed:
                     await child
                 await asyncio.sleep(0)
 
-            served = asyncio.create_task(serve(way, app, http("/slow"), http("/quick")))
-            await asyncio.sleep(0.01)
-            ready.set()
-            await served
+            await serve_at(ready, way, app, http("/slow"), http("/quick"))
 
         [stall] = run(test)
         assert stall.requests_delayed == 1
