@@ -3,7 +3,10 @@
 #include "attention.h"
 #include "hot.h"
 
-enum { LOOK_NS = 50000000 }; /* the watchdog looks at least so often at a loop that is busy */
+enum {
+    LOOK_NS = 250000000, /* the watchdog looks at least so often at a loop that is busy */
+    PUT_OFF_PARTS = 4,
+};
 
 /* Counters have one writer, so a plain load and store do; the atomics are for the watchdog's eye. */
 static void add(_Atomic uint64_t *counter, uint64_t amount)
@@ -126,17 +129,27 @@ static void start_iteration(lw_loop_marks *marks, uint64_t now)
     atomic_store_explicit(&marks->iteration, number, memory_order_release);
 }
 
-/* Let the watchdog sleep on, since an iteration begins: until this one is suspect, at most LOOK_NS after its last
-   look, which also writes out what there is. So a busy loop wakes it for what may become a stall, not for being busy: a
-   hundred and more times a second, each of which takes a core from the program or its peers. On the loop's thread; a
-   system call at most eight times in the time after which an iteration is suspect. */
-LW_HOT static void put_off(lw_bell *bell, uint64_t now)
+/* Whether the watchdog has something to write down of what has ended. On the loop's thread. */
+static inline bool has_news(const lw_loop_marks *marks)
 {
-    if (!atomic_load_explicit(&bell->alone, memory_order_acquire))
+    return atomic_load_explicit(&marks->finished_written, memory_order_relaxed) !=
+               atomic_load_explicit(&marks->finished_read, memory_order_relaxed) ||
+           atomic_load_explicit(&marks->delayed_written, memory_order_relaxed) !=
+               atomic_load_explicit(&marks->delayed_read, memory_order_relaxed);
+}
+
+/* Let the watchdog sleep on, since an iteration begins: until this one is suspect, at most LOOK_NS after its last
+   look. So a busy loop wakes it for what may become a stall, or has been one, not for being busy: a hundred and more
+   times a second, each of which takes a core from the program or its peers. On the loop's thread; a system call at
+   most PUT_OFF_PARTS times in the time after which an iteration is suspect. */
+LW_HOT static void put_off(const lw_loop_marks *marks, uint64_t now)
+{
+    lw_bell *bell = marks->bell;
+    if (!atomic_load_explicit(&bell->alone, memory_order_acquire) || has_news(marks))
         return;
     uint64_t before = atomic_load_explicit(&bell->put_off_ns, memory_order_relaxed);
     uint64_t looked = atomic_load_explicit(&bell->looked_ns, memory_order_relaxed);
-    if (now - before < bell->suspect_ns / 8 || now > looked + LOOK_NS)
+    if (now - before < bell->suspect_ns / PUT_OFF_PARTS || now > looked + LOOK_NS)
         return;
     atomic_store_explicit(&bell->put_off_ns, now, memory_order_relaxed);
     lw_alarm_set(bell->alarm, bell->suspect_ns);
@@ -162,7 +175,7 @@ LW_HOT void lw_loop_poll_passed(lw_loop_marks *marks, uint64_t now)
 {
     end_iteration(marks, now, false);
     start_iteration(marks, now);
-    put_off(marks->bell, now);
+    put_off(marks, now);
 }
 
 bool lw_loop_catches_up(const lw_loop_marks *marks)
@@ -197,7 +210,7 @@ LW_HOT void lw_loop_poll_returned(lw_loop_marks *marks, uint64_t now)
        `armed` and then looks at `polling`; one of the two always sees the other. */
     atomic_store_explicit(&marks->polling, false, memory_order_seq_cst);
     if (atomic_load_explicit(&marks->bell->armed, memory_order_seq_cst))
-        put_off(marks->bell, now);
+        put_off(marks, now);
     else
         lw_bell_ring(marks->bell);
 }

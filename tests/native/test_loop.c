@@ -265,17 +265,22 @@ CASE(a_busy_loop_lets_the_watchdog_sleep)
     CHECK_EQUAL(lw_alarm_open(&bell.alarm), LW_OK);
     bell.suspect_ns = 8 * MS;
     bell.looked_ns = 100 * MS;
+    marks->threshold_ns = 1000 * MS;
     CHECK_EQUAL(put_off_at(marks, 101 * MS), 0); /* others need its looks */
     bell.alone = true;
     CHECK_EQUAL(put_off_at(marks, 102 * MS), 102 * MS);
-    CHECK_EQUAL(put_off_at(marks, 103 * MS - 1), 102 * MS); /* no system call for each short iteration */
-    CHECK_EQUAL(put_off_at(marks, 103 * MS), 103 * MS);
-    lw_loop_poll_entered(marks, 104 * MS);
-    lw_loop_poll_returned(marks, 105 * MS);
-    CHECK_EQUAL(bell.put_off_ns, 105 * MS);
-    CHECK_EQUAL(put_off_at(marks, 150 * MS), 150 * MS);
-    CHECK_EQUAL(put_off_at(marks, 152 * MS),
-                150 * MS); /* it has to look now and then, to write out what there is */
+    CHECK_EQUAL(put_off_at(marks, 104 * MS - 1), 102 * MS); /* no system call for each short iteration */
+    CHECK_EQUAL(put_off_at(marks, 104 * MS), 104 * MS);
+    lw_loop_poll_entered(marks, 105 * MS);
+    lw_loop_poll_returned(marks, 106 * MS);
+    CHECK_EQUAL(bell.put_off_ns, 106 * MS);
+    CHECK_EQUAL(put_off_at(marks, 350 * MS), 350 * MS);
+    CHECK_EQUAL(put_off_at(marks, 352 * MS), 350 * MS); /* it has to look now and then */
+    bell.looked_ns = 352 * MS;
+    marks->threshold_ns = 10 * MS;
+    CHECK_EQUAL(put_off_at(marks, 362 * MS), 350 * MS); /* and to write a stall down */
+    taken(marks);
+    CHECK_EQUAL(put_off_at(marks, 364 * MS), 364 * MS);
     lw_alarm_close(bell.alarm);
     free(marks);
 }
