@@ -107,6 +107,11 @@ else:
         "-Wextra",
         "-fvisibility=hidden",
         "-fno-plt",
+        # Most of it runs once in a request or an iteration, each line of it fetched anew: the fewer, the better.
+        "-fno-align-functions",
+        "-fno-align-jumps",
+        "-fno-align-loops",
+        "-fno-align-labels",
         "-Wno-unused-parameter",
         *_thread_local_flags(),
     ]
