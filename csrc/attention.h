@@ -4,7 +4,9 @@
 #ifndef LW_ATTENTION_H
 #define LW_ATTENTION_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
+#include <stdint.h>
 
 /* `look` is called each time there is one more reason to look at steps, on the thread that has it, with or without the
    GIL. It may be called when somebody looks already. At import. */
@@ -15,7 +17,11 @@ void lw_attention_raise(void);
 void lw_attention_drop(void);
 
 /* Whether there is any. Whoever looks may stop when there is none, if he asks again after that. Any thread. */
-bool lw_attention_needed(void);
+extern _Atomic uint32_t lw_attention_reasons; /* how many; changed as above only */
+static inline bool lw_attention_needed(void)
+{
+    return atomic_load(&lw_attention_reasons) != 0;
+}
 
 /* In a child of fork: the reasons were those of threads that it does not have. */
 void lw_attention_forget(void);

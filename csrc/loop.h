@@ -70,6 +70,21 @@ typedef struct lw_loop_marks {
     _Atomic uint64_t iteration;  /* number of the current or, while polling, the last one */
     _Atomic uint64_t started_ns; /* when it started */
     _Atomic bool polling;
+    bool sampled;              /* who runs in a stall is seen; constant between attach and detach */
+    _Atomic uint64_t requests; /* begun on this loop */
+    _Atomic uint64_t phases[LW_PHASES];
+    /* After a stall, until the loop has caught up: whoever takes a step meanwhile was ready and had to wait. It has
+       caught up when a poll finds nothing, or when it enters another one that may wait. The loop's thread only. */
+    struct {
+        bool open;
+        unsigned left;                   /* iterations */
+        uint64_t iteration, duration_ns; /* of the stall */
+        uint64_t requests;               /* that have waited for it */
+    } window;
+    _Atomic uint64_t requests_untracked; /* of them, without a slot */
+    _Atomic uint64_t
+        culprit; /* by the watchdog: the request whose code it saw last in a stall, 0: no request's */
+
     uint64_t version; /* context version when the iteration started; settled once its number is stored */
     /* the loop's thread only */
     uint64_t allowed_ns; /* time inside allowed() in this iteration, up to allowed_since_ns */
@@ -77,23 +92,9 @@ typedef struct lw_loop_marks {
     unsigned allowed_depth;
     /* constants between attach and detach */
     uint64_t threshold_ns;
-    bool sampled;                             /* who runs in a stall is seen */
     const volatile uint64_t *context_version; /* of this thread's state; borrowed from the interpreter */
     uint64_t contexts_extra;                  /* that it enters beside those of its callbacks, an iteration */
     lw_bell *bell;                            /* borrowed from the watchdog */
-
-    /* After a stall, until the loop has caught up: whoever takes a step meanwhile was ready and had to wait. It has
-       caught up when a poll finds nothing, or when it enters another one that may wait. The loop's thread only. */
-    struct {
-        bool open;
-        uint64_t iteration, duration_ns; /* of the stall */
-        unsigned left;                   /* iterations */
-        uint64_t requests;               /* that have waited for it */
-    } window;
-    _Atomic uint64_t requests, requests_untracked; /* begun on this loop */
-    _Atomic uint64_t
-        culprit; /* by the watchdog: the request whose code it saw last in a stall, 0: no request's */
-    _Atomic uint64_t phases[LW_PHASES];
 
     lw_loop_counters counters;
     /* a ring with one writer (the loop's thread) and one reader (the watchdog) */

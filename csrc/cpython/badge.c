@@ -11,21 +11,21 @@ enum {
     LOOKS = 4,       /* at the oldest of them, before another is made */
 };
 
-static PyObject *variable;
+LW_HOT_DATA static PyObject *variable;
 static lw_badge *nobody; /* worn where the context cannot be made as it was */
 
 static bool reused;
 
 /* The table that requests begin with, and badges in tables made from it: a ring, since whoever has inherited a badge lets
    go of it in time, as a timer of the connection when the next request comes. */
-static struct {
-    PyObject *reference; /* owned: weak, to the table; NULL: there is none */
-    PyObject *table;     /* borrowed: alive as long as the reference has told nothing */
-    lw_badge *kept[KEPT_MOST];
-    unsigned oldest, count;
-    bool bare;        /* nothing is worn there */
-    const void *last; /* the table that the request before began with, if another; only compared */
+LW_HOT_DATA static struct {
+    PyObject *reference;    /* owned: weak, to the table; NULL: there is none */
+    PyObject *table;        /* borrowed: alive as long as the reference has told nothing */
+    unsigned oldest, count; /* in the ring */
+    bool bare;              /* nothing is worn there */
+    const void *last;       /* the table that the request before began with, if another; only compared */
 } usual;
+static lw_badge *kept[KEPT_MOST]; /* the ring */
 
 PyObject *lw_badge_variable(void)
 {
@@ -132,12 +132,12 @@ static void drop(lw_badge *badge)
 
 LW_HOT static void keep(lw_badge *badge)
 {
-    usual.kept[(usual.oldest + usual.count++) % KEPT_MOST] = badge;
+    kept[(usual.oldest + usual.count++) % KEPT_MOST] = badge;
 }
 
 LW_HOT static lw_badge *oldest(void)
 {
-    lw_badge *badge = usual.kept[usual.oldest];
+    lw_badge *badge = kept[usual.oldest];
     usual.oldest = (usual.oldest + 1) % KEPT_MOST;
     usual.count--;
     return badge;

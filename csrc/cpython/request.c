@@ -2,6 +2,7 @@
 
 #include "request.h"
 
+#include "../attention.h"
 #include "../hot.h"
 #include "../loopwatch.h"
 #include "../os/clock.h"
@@ -13,16 +14,22 @@
 
 enum { SPARE_MOST = 32 };
 
-static PyObject *call_word;
-static lw_requests *table; /* lives as long as the process */
-static bool inherited;     /* from the process that forked this one */
+LW_HOT_DATA static PyObject *call_word;
+LW_HOT_DATA static lw_requests *table; /* lives as long as the process */
+LW_HOT_DATA static bool inherited;     /* from the process that forked this one */
 static bool
     asked_to_watch; /* contexts; only where somebody is told of times, since it costs every callback a little */
-static bool watches; /* from 3.14 on: whoever runs in its context works for a request */
-static struct {
-    lw_request *kept[SPARE_MOST]; /* owned: without any reference, and nothing in them */
+LW_HOT_DATA static bool watches;      /* from 3.14 on: whoever runs in its context works for a request */
+static lw_request *spare[SPARE_MOST]; /* owned: without any reference, and nothing in them */
+LW_HOT_DATA static unsigned spares;
+
+/* What a request has left behind may stall the loop when nobody can say any more what it was called. Servers leave timers,
+   so that most have left something, and to ask costs a microsecond: so many a second are all that is spent on it. */
+enum { ASKED_MOST = 100 };
+LW_HOT_DATA static struct {
+    uint64_t since_ns;
     unsigned count;
-} spare;
+} asked;
 
 /* ---- its place in the table ---- */
 
@@ -59,23 +66,41 @@ const lw_request_clock *lw_request_clock_of(const lw_request *request)
     return clock_of((lw_request *)request);
 }
 
-/* One that is over is as good as a new one, and still in the cache. Nothing but its head is set. */
+LW_SELDOM static lw_request *allocate_new(void)
+{
+    lw_request *request = PyObject_GC_New(lw_request, &lw_request_type);
+    if (request == NULL)
+        return NULL;
+    request->badge = NULL;
+    request->function = request->inner = NULL;
+    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
+        request->arguments[i] = NULL;
+    return request;
+}
+
+/* One that is over is as good as a new one, and still in the cache. It has its head, and nothing that it owns. */
 LW_HOT static lw_request *allocate(void)
 {
-    if (spare.count > 0) {
-        lw_request *request = spare.kept[--spare.count];
-        return (lw_request *)PyObject_Init((PyObject *)request, &lw_request_type);
-    }
-    return PyObject_GC_New(lw_request, &lw_request_type);
+    if (spares == 0)
+        return allocate_new();
+    return (lw_request *)PyObject_Init((PyObject *)spare[--spares], &lw_request_type);
 }
 
 LW_HOT static void deallocate(lw_request *request)
 {
-    if (spare.count == SPARE_MOST ||
-        request->collected) /* which the collector notes in its own head of it, too */
+    if (spares == SPARE_MOST || request->collected) /* which the collector notes in its own head of it, too */
         PyObject_GC_Del(request);
     else
-        spare.kept[spare.count++] = request;
+        spare[spares++] = request;
+}
+
+static inline void allow_to_ask(uint64_t now)
+{
+    static const uint64_t second_ns = 1000000000;
+    if (now < asked.since_ns + second_ns)
+        return;
+    asked.since_ns = now;
+    asked.count = 0;
 }
 
 /* Begin one on the loop with these marks, NULL: on none; its clock is not set. NULL with MemoryError. */
@@ -87,18 +112,16 @@ LW_HOT static inline lw_request *begin(PyObject *subject, PyObject *name_of, lw_
         return NULL;
     request->subject = Py_XNewRef(subject);
     request->name_of = Py_XNewRef(name_of);
-    request->badge = NULL;
-    request->function = request->inner = NULL;
-    for (size_t i = 0; i < LW_REQUEST_ARGUMENTS; i++)
-        request->arguments[i] = NULL;
     request->entered = request->by_context = request->awaited = request->tells = request->told =
         request->collected = false;
     request->timed = true;
     request->table = requests;
     request->number = lw_request_begin(requests, &request->slot_number);
     request->slot = lw_request_slot(requests, request->number, request->slot_number);
-    if (marks != NULL)
+    if (marks != NULL) {
         lw_loop_request_begun(marks, request->slot != NULL);
+        allow_to_ask(atomic_load_explicit(&marks->started_ns, memory_order_relaxed));
+    }
     PyObject_GC_Track(request);
     return request;
 }
@@ -215,10 +238,15 @@ LW_HOT static void begin_time(lw_request *request)
         switch_to(request);
 }
 
-LW_HOT void lw_request_enter(lw_request *request)
+LW_HOT static inline void put_badge_on(lw_request *request)
 {
     request->entered = true;
     request->badge = lw_badge_put_on(request, request->number, request->slot_number);
+}
+
+LW_HOT void lw_request_enter(lw_request *request)
+{
+    put_badge_on(request);
     if (request->awaited)
         begin_time(request);
 }
@@ -286,30 +314,18 @@ LW_HOT int lw_request_serve(lw_request *request, PyObject *function, PyObject *c
     return 0;
 }
 
-/* What it has left behind may stall the loop when nobody can say any more what it was called. Servers leave timers, so
-   that most have left something, and to ask costs a microsecond: so many a second are all that is spent on it. */
-LW_HOT static bool leaves_something(const lw_request *request, const lw_loop_marks *marks)
+LW_HOT static inline bool leaves_something(const lw_request *request)
 {
-    enum { ASKED_MOST = 100 };
-    static const uint64_t second_ns = 1000000000;
-    static uint64_t since_ns, asked;
-    if (request->badge == NULL || marks == NULL)
-        return false; /* what it leaves cannot stall a loop that is watched */
-    uint64_t now = atomic_load_explicit(&marks->started_ns, memory_order_relaxed);
-    if (now >= since_ns + second_ns) {
-        since_ns = now;
-        asked = 0;
-    }
-    if (asked == ASKED_MOST || !lw_badge_is_shared(request->badge))
+    if (asked.count == ASKED_MOST || request->badge == NULL || !lw_badge_is_shared(request->badge))
         return false;
-    asked++;
+    asked.count++;
     return true;
 }
 
-/* Its slot is free for another. */
-LW_HOT static inline void end(lw_request *request, const lw_loop_marks *marks)
+/* Its slot is free for another. Elsewhere than on a loop that is watched, what it leaves cannot stall one. */
+LW_HOT static inline void end(lw_request *request, bool on_loop)
 {
-    if (asks_name(request, slot_of(request)) || leaves_something(request, marks))
+    if (asks_name(request, slot_of(request)) || (on_loop && leaves_something(request)))
         find_name(request, true);
     Py_CLEAR(request->subject);
     Py_CLEAR(request->name_of);
@@ -319,7 +335,7 @@ LW_HOT static inline void end(lw_request *request, const lw_loop_marks *marks)
 LW_HOT void lw_request_over(lw_request *request)
 {
     leave(request);
-    end(request, lw_loop_marks_here());
+    end(request, lw_loop_marks_here() != NULL);
     give_badge_back(request);
 }
 
@@ -395,7 +411,7 @@ LW_HOT PyObject *lw_request_ride(lw_loop_marks *marks, PyObject *app, PyObject *
         (void)lw_request_serve(request, app, arguments, 3);
         return (PyObject *)request;
     }
-    lw_request_enter(request);
+    put_badge_on(request);
     if (request->badge == NULL)
         start_clock(request);
     if (marks->window.open)
@@ -406,17 +422,23 @@ LW_HOT PyObject *lw_request_ride(lw_loop_marks *marks, PyObject *app, PyObject *
     return await_instead(request, awaitable);
 }
 
+/* It goes, as a rule at the end of its last step, else long after that. */
+LW_SELDOM static void notice_last_step(lw_request *request)
+{
+    lw_loop_marks *marks = lw_loop_marks_here();
+    if (marks != NULL && marks->window.open && lw_badge_is_here(request->badge))
+        notice(request, marks);
+}
+
 /* An exception may be under way, which ends the coroutine's frame. */
 LW_HOT static inline void end_ride(lw_request *request)
 {
-    lw_loop_marks *marks = lw_loop_marks_here();
     lw_badge *badge = request->badge;
     badge->wearer = NULL; /* first: whoever found one that goes would hold it */
-    if (marks != NULL && marks->window.open &&
-        lw_badge_is_here(badge)) /* else it goes long after its last step */
-        notice(request, marks);
+    if (lw_attention_needed())
+        notice_last_step(request);
     lw_badge_take_off(badge);
-    end(request, marks);
+    end(request, true);
     request->badge = NULL;
     if (request->collected)
         request->clock = badge->clock; /* for whoever still has it */
@@ -509,7 +531,7 @@ static PyObject *delay_ns(PyObject *self, PyObject *Py_UNUSED(none))
 
 static PyObject *end_for_python(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    end((lw_request *)self, lw_loop_marks_here());
+    end((lw_request *)self, lw_loop_marks_here() != NULL);
     Py_RETURN_NONE;
 }
 

@@ -15,11 +15,11 @@ typedef struct tracking {
     bool tells; /* times, in responses */
 } tracking;
 
-static PyObject *told_of_responses; /* owned, NULL: nobody */
-static unsigned telling;            /* how many of these say times in their responses */
+LW_HOT_DATA static PyObject *told_of_responses; /* owned, NULL: nobody */
+LW_HOT_DATA static unsigned telling;            /* how many of these say times in their responses */
 
-static struct {
-    PyObject *type, *path, *headers, *asgi, *http, *websocket, *request;
+LW_HOT_DATA static struct {
+    PyObject *type, *http, *path, *headers, *asgi, *websocket, *request;
 } words;
 
 void lw_tracking_tell(PyObject *function)
