@@ -16,6 +16,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from benchmarks import cores
 from benchmarks.watched import Server
 
 CONNECTIONS = 32
@@ -95,6 +96,7 @@ class Client:
 def turns(servers: Sequence[Server]) -> Generator[tuple[Slice, ...]]:
     """Servers loaded in turns without end, every other turn the other way round. Those that rest take no CPU."""
     with contextlib.ExitStack() as stack:
+        stack.enter_context(cores.on(cores.CLIENT))
         clients = [Client(server, stack) for server in servers]
         moment = min(client.warm_up() for client in clients)
         for number in itertools.count():

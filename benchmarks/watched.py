@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks import cores
+
 ROOT = Path(__file__).resolve().parent.parent
 LOOPWATCH = [sys.executable, "-m", "loopwatch"]
 Record = dict[str, object]
@@ -97,7 +99,9 @@ def uvicorn(loop: str, *options: str, watched: bool, http: str = "httptools", ap
     with tempfile.TemporaryDirectory(prefix="loopwatch-bench-") as folder:
         if watched:
             command = [*LOOPWATCH, "run", "-q", "--dir", folder, *options, *command]
-        with subprocess.Popen(command, cwd=ROOT) as process:
+        with cores.on(cores.SERVERS):
+            process = subprocess.Popen(command, cwd=ROOT)
+        with process:
             try:
                 url = f"http://127.0.0.1:{port}"
                 yield Server(url, _pid_behind(f"{url}/pid", process), Path(folder))

@@ -5,7 +5,7 @@
 
 enum {
     LOOK_NS = 250000000, /* the watchdog looks at least so often at a loop that is busy */
-    PUT_OFF_PARTS = 4,
+    PUT_OFF_PARTS = 2,
 };
 
 /* Counters have one writer, so a plain load and store do; the atomics are for the watchdog's eye. */

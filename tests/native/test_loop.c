@@ -269,18 +269,18 @@ CASE(a_busy_loop_lets_the_watchdog_sleep)
     CHECK_EQUAL(put_off_at(marks, 101 * MS), 0); /* others need its looks */
     bell.alone = true;
     CHECK_EQUAL(put_off_at(marks, 102 * MS), 102 * MS);
-    CHECK_EQUAL(put_off_at(marks, 104 * MS - 1), 102 * MS); /* no system call for each short iteration */
-    CHECK_EQUAL(put_off_at(marks, 104 * MS), 104 * MS);
-    lw_loop_poll_entered(marks, 105 * MS);
-    lw_loop_poll_returned(marks, 106 * MS);
-    CHECK_EQUAL(bell.put_off_ns, 106 * MS);
+    CHECK_EQUAL(put_off_at(marks, 106 * MS - 1), 102 * MS); /* no system call for each short iteration */
+    CHECK_EQUAL(put_off_at(marks, 106 * MS), 106 * MS);
+    lw_loop_poll_entered(marks, 109 * MS);
+    lw_loop_poll_returned(marks, 110 * MS);
+    CHECK_EQUAL(bell.put_off_ns, 110 * MS);
     CHECK_EQUAL(put_off_at(marks, 350 * MS), 350 * MS);
     CHECK_EQUAL(put_off_at(marks, 352 * MS), 350 * MS); /* it has to look now and then */
     bell.looked_ns = 352 * MS;
     marks->threshold_ns = 10 * MS;
     CHECK_EQUAL(put_off_at(marks, 362 * MS), 350 * MS); /* and to write a stall down */
     taken(marks);
-    CHECK_EQUAL(put_off_at(marks, 364 * MS), 364 * MS);
+    CHECK_EQUAL(put_off_at(marks, 366 * MS), 366 * MS);
     lw_alarm_close(bell.alarm);
     free(marks);
 }
