@@ -24,12 +24,12 @@ struct lw_request;
 
 typedef struct lw_badge {
     /* All that a request that rides needs when it ends comes first. */
-    PyObject_HEAD struct lw_request *wearer; /* borrowed; NULL when it is over */
-    PyObject *with;                          /* owned: a table that it is in; NULL: none, or any */
+    PyObject_HEAD bool in_root; /* of the table `with`: nothing else is on the way to it */
+    PyObject *with;             /* owned: a table that it is in; NULL: none, or any */
+    struct lw_request *wearer;  /* borrowed; NULL when it is over */
     PyObject *before; /* owned: the table that its context had; NULL: it has it again, or it is not known */
     const void *context;     /* where it was put on; only compared */
     const void *made_of;     /* the table without it; likewise */
-    bool in_root;            /* of the table `with`: nothing else is on the way to it */
     PyObject *outer;         /* owned: what was worn before, NULL: nothing */
     _Atomic uint64_t number; /* of the request; written last and cleared first; 0: nobody's */
     lw_request_clock clock;  /* read by the watchdog, too */

@@ -14,7 +14,11 @@
 
 enum { SPARE_MOST = 32 };
 
-LW_HOT_DATA static PyObject *call_word;
+static PyObject *call_word;
+LW_HOT_DATA static struct {
+    unsigned version;   /* of a type, which no other has, nor this one once it is changed; 0: of none */
+    PyObject *function; /* its __call__ in Python, borrowed; NULL: it has none */
+} called;
 LW_HOT_DATA static lw_requests *table; /* lives as long as the process */
 LW_HOT_DATA static bool inherited;     /* from the process that forked this one */
 static bool
@@ -385,12 +389,22 @@ LW_SELDOM static PyObject *await_instead(lw_request *request, PyObject *awaitabl
     return (PyObject *)request;
 }
 
+/* Also gives the type a version, if it has none (_PyType_Lookup in Objects/typeobject.c). */
+LW_SELDOM static void look_call_up(PyTypeObject *type)
+{
+    PyObject *function = _PyType_Lookup(type, call_word);
+    called.function = function != NULL && PyFunction_Check(function) ? function : NULL;
+    called.version = type->tp_version_tag;
+}
+
 /* As the interpreter does where it can, without a tuple of the arguments (slot_tp_call in Objects/typeobject.c, which is
-   called for an instance whose class has a __call__ in Python). */
+   called for an instance whose class has a __call__ in Python), and like it keeping what the same type had. */
 LW_HOT static PyObject *call_app(PyObject *app, PyObject *const *arguments)
 {
-    PyObject *function = _PyType_Lookup(Py_TYPE(app), call_word);
-    if (function == NULL || !PyFunction_Check(function))
+    if (called.version == 0 || called.version != Py_TYPE(app)->tp_version_tag)
+        look_call_up(Py_TYPE(app));
+    PyObject *function = called.function;
+    if (function == NULL)
         return PyObject_Vectorcall(app, arguments, 3, NULL);
     PyObject *passed[] = {app, arguments[0], arguments[1], arguments[2]};
     Py_INCREF(function);

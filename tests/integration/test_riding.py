@@ -366,6 +366,39 @@ class TestRidesOnNothing:
             await rides(app)(http(), nothing, nothing)  # the slots are free again
 
 
+async def test_calls_of_classes_change() -> None:
+    """What an app's class has for a call is looked up once, and again when it is another class or was changed."""
+
+    class First:
+        async def __call__(self, *_: Any) -> Any:
+            return "first"
+
+    class Second(First):
+        pass
+
+    first: Any = First
+    second: Any = Second
+
+    async def other(*_: Any) -> str:
+        return "other"
+
+    async with riding():
+        apps = [rides(first()), rides(second())]
+
+        async def said() -> list[Any]:
+            return [await app(http(), nothing, nothing) for app in [*apps, *apps]]
+
+        assert await said() == ["first"] * 4
+        second.__call__ = other
+        assert await said() == ["first", "other"] * 2
+        del second.__call__
+        assert await said() == ["first"] * 4
+        first.__call__ = staticmethod(other)
+        assert await said() == ["other"] * 4
+        first.__call__ = other
+        assert await said() == ["other"] * 4
+
+
 async def test_context() -> None:
     """What a request sets is seen in its task, and nowhere else."""
     variable = contextvars.ContextVar("variable", default=0)
