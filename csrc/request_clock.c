@@ -14,12 +14,12 @@ static uint64_t own_part(const lw_request_clock *clock, const lw_loop_marks *mar
    is its own, since the watchdog may not have seen the end yet. */
 static uint64_t not_its_own(const lw_slot *slot, const lw_loop_marks *marks, uint64_t number)
 {
-    if (atomic_load(&slot->child_loop) != (uintptr_t)marks ||
-        atomic_load(&slot->child_iteration) != marks->window.iteration)
+    if (atomic_load(&slot->seen.loop) != (uintptr_t)marks ||
+        atomic_load(&slot->seen.iteration) != marks->window.iteration)
         return marks->window.duration_ns;
     if (atomic_load(&marks->culprit) == number)
-        return atomic_load(&slot->child_others_ns);
-    uint64_t part = atomic_load(&slot->child_part_ns);
+        return atomic_load(&slot->seen.others_ns);
+    uint64_t part = atomic_load(&slot->seen.part_ns);
     return marks->window.duration_ns > part ? marks->window.duration_ns - part : 0;
 }
 

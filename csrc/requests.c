@@ -69,8 +69,8 @@ LW_HOT static void free_slot(lw_requests *requests, lw_slot *slot, uint64_t numb
     if (!atomic_compare_exchange_strong(&slot->number, &number, CLEANING))
         return;
     atomic_store_explicit(&slot->endpoint, LW_NO_ENDPOINT, memory_order_relaxed);
-    atomic_store_explicit(&slot->child_ns, 0, memory_order_relaxed);
-    atomic_store_explicit(&slot->child_iteration, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->seen.ns, 0, memory_order_relaxed);
+    atomic_store_explicit(&slot->seen.iteration, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->longest_ns, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->ended, false, memory_order_relaxed);
     atomic_store_explicit(&slot->number, 0, memory_order_release);
@@ -128,9 +128,9 @@ void lw_slot_name(lw_slot *slot, uint32_t endpoint)
     atomic_store(&slot->endpoint, endpoint);
 }
 
-LW_HOT uint64_t lw_slot_child_ns(const lw_slot *slot)
+LW_HOT uint64_t lw_slot_seen_ns(const lw_slot *slot)
 {
-    return atomic_load(&slot->child_ns);
+    return atomic_load(&slot->seen.ns);
 }
 
 bool lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings)

@@ -30,13 +30,14 @@ typedef struct lw_slot {
     _Atomic bool marked;       /* a stall refers to it: the watchdog frees it when the name is recorded */
     _Atomic bool ended;
     _Atomic bool looked_for; /* its steps are, for its name */
-    /* Stalls of its child tasks, or, while it rides, of its own, as the watchdog sees them: how long, and the last one (its
-       loop's marks and number), with its part of that one, and what others had of it before its last sample. */
-    _Atomic uint64_t child_ns;
-    _Atomic uint64_t child_part_ns;
-    _Atomic uint64_t child_others_ns;
-    _Atomic uintptr_t child_loop;
-    _Atomic uint64_t child_iteration;
+    /* What the watchdog has seen of its part in stalls, of those of its child tasks or, while it rides, its own. */
+    struct {
+        _Atomic uint64_t ns;        /* its part of all of them */
+        _Atomic uintptr_t loop;     /* the last one: the marks of its loop */
+        _Atomic uint64_t iteration; /* and its number there */
+        _Atomic uint64_t part_ns;   /* its part of that */
+        _Atomic uint64_t others_ns; /* what others had of that before its last sample */
+    } seen;
     /* Its longest stall: the stack that was seen most in it, a number of the intern table's that many clearings ago. */
     _Atomic uint64_t longest_ns;
     _Atomic uint32_t stack, clearings;
@@ -77,8 +78,8 @@ static inline bool lw_slot_asks_name(const lw_slot *slot)
     return atomic_load_explicit(&slot->marked, memory_order_relaxed) &&
            atomic_load_explicit(&slot->endpoint, memory_order_relaxed) == LW_NO_ENDPOINT;
 }
-/* How long stalls of its child tasks, or, while it rides, its own, have been. Any thread. */
-uint64_t lw_slot_child_ns(const lw_slot *slot);
+/* Its part of stalls that the watchdog has seen so far. Any thread. */
+uint64_t lw_slot_seen_ns(const lw_slot *slot);
 
 /* The slot's longest stall, as far as it is known: its stack. False: none. Any thread. */
 bool lw_slot_stack(const lw_slot *slot, uint32_t *stack, uint32_t *clearings);

@@ -42,7 +42,7 @@ typedef struct script {
 
 /* Per frame of the chain that is not settled, for the gather under way. */
 typedef struct evidence {
-    size_t before, proof; /* offsets of the code's bytes */
+    size_t before, proof; /* offsets of the code's bytes; `before` only where one is asked for, else 0 */
     lw_raw_frame frame;   /* as read in A */
     intptr_t slots;       /* the fewest that it used in any look; see lw_frame_slots */
     bool shim;
@@ -83,8 +83,10 @@ static lw_status reserve(lw_sampler *sampler, size_t frames)
     if (bytes != NULL)
         sampler->bytes = bytes;
     evidence *seen = realloc(sampler->evidence, room * sizeof *seen);
-    if (seen != NULL)
+    if (seen != NULL) {
+        memset(seen + sampler->room, 0, (room - sampler->room) * sizeof *seen);
         sampler->evidence = seen;
+    }
     if (pieces == NULL || bytes == NULL || seen == NULL)
         return LW_NO_MEMORY;
     sampler->room = room;

@@ -36,7 +36,7 @@ static bool still_in(const lw_loop_marks *marks, const lw_iteration *iteration)
 
 /* What has passed since the last sample was the culprit's, whoever that is. If it is a child task, or a request that rides,
    it is that request's own time as well, where its own steps are all that is timed. */
-static void charge_child(lw_watched *watched, lw_look *look, const lw_iteration *iteration, uint64_t until)
+static void charge(lw_watched *watched, lw_look *look, const lw_iteration *iteration, uint64_t until)
 {
     const lw_seen_request *request = &watched->culprit.request;
     uint64_t from = watched->culprit.charged_ns;
@@ -49,14 +49,14 @@ static void charge_child(lw_watched *watched, lw_look *look, const lw_iteration 
     lw_slot *slot = lw_request_slot(look->requests, request->number, request->slot);
     if (slot == NULL)
         return;
-    bool again = load(&slot->child_iteration) == iteration->number &&
-                 atomic_load(&slot->child_loop) == (uintptr_t)&watched->marks;
-    uint64_t part = (again ? load(&slot->child_part_ns) : 0) + (until - from);
-    atomic_fetch_add(&slot->child_ns, until - from);
-    atomic_store(&slot->child_part_ns, part);
-    atomic_store(&slot->child_others_ns, until - iteration->start_ns - part);
-    atomic_store(&slot->child_loop, (uintptr_t)&watched->marks);
-    atomic_store(&slot->child_iteration, iteration->number);
+    bool again = load(&slot->seen.iteration) == iteration->number &&
+                 atomic_load(&slot->seen.loop) == (uintptr_t)&watched->marks;
+    uint64_t part = (again ? load(&slot->seen.part_ns) : 0) + (until - from);
+    atomic_fetch_add(&slot->seen.ns, until - from);
+    atomic_store(&slot->seen.part_ns, part);
+    atomic_store(&slot->seen.others_ns, until - iteration->start_ns - part);
+    atomic_store(&slot->seen.loop, (uintptr_t)&watched->marks);
+    atomic_store(&slot->seen.iteration, iteration->number);
 }
 
 static void record_finished(lw_watched *watched, lw_look *look)
@@ -77,7 +77,7 @@ static void record_finished(lw_watched *watched, lw_look *look)
             sampled && lw_activity_report(&watched->activity, look->quota, iteration.end_ns, &record.cause);
         lw_recorder_stall(look->recorder, &watched->record, &record);
         if (sampled) {
-            charge_child(watched, look, &iteration, iteration.end_ns);
+            charge(watched, look, &iteration, iteration.end_ns);
             lw_stall_begin(&watched->stall, 0);
         }
     }
@@ -191,7 +191,7 @@ static void blame(lw_watched *watched, lw_look *look, const lw_iteration *iterat
     const lw_seen_request *request = &watched->culprit.request;
     if (load(&watched->marks.requests) != 0)
         find_culprit(watched, look);
-    charge_child(watched, look, iteration, look->now);
+    charge(watched, look, iteration, look->now);
     if (request->number == 0)
         return;
     if (lw_stall_add_request(&watched->stall, request->number, request->slot) &&

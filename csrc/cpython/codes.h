@@ -55,7 +55,7 @@ size_t lw_code_before_pieces(uintptr_t address, lw_piece out[1]);
 size_t lw_code_proof_pieces(const lw_known_code *known, uintptr_t address, lw_piece out[LW_PROOF_PIECES]);
 
 /* What the gathered bytes say: LW_OK, this is `known`; LW_FAULT, it is another or an unknown one; LW_TORN, there is
-   no living code object. `before` is NULL on 3.12 and later. */
+   no living code object. `before` is not looked at on 3.12 and later. */
 lw_status lw_code_prove(const lw_known_code *known, const void *before, const void *proof);
 
 /* Read names and all of the code object at `address`, and make it known. Then gather again: what is known must be

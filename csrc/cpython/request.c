@@ -288,7 +288,7 @@ uint64_t lw_request_blocking(const lw_request *request)
 {
     const lw_slot *slot = slot_of(request);
     uint64_t own = lw_request_own(lw_request_clock_of(request), lw_clock_now());
-    return slot == NULL || !request->timed ? own : own + lw_slot_child_ns(slot);
+    return slot == NULL || !request->timed ? own : own + lw_slot_seen_ns(slot);
 }
 
 bool lw_request_stack(const lw_request *request, uint32_t *stack, uint32_t *clearings)

@@ -612,6 +612,7 @@ class TestCollector:
             assert any(each is request for each in gc.get_referrers(scope))
             coroutine.close()
 
+    @pytest.mark.usefixtures("frozen")  # else it looks at all that other tests have left, a hundred times
     async def test_in_the_middle(self) -> None:
         """Whoever is under way goes on."""
         seen: list[bool] = []

@@ -261,8 +261,8 @@ CASE(a_stall_of_its_own_child_delays_nobody_else_than_others)
 
     parent.number = lw_request_begin(requests, &parent.slot);
     lw_slot *slot = lw_request_slot(requests, parent.number, parent.slot);
-    atomic_store(&slot->child_loop, (uintptr_t)marks);
-    atomic_store(&slot->child_iteration, 1);
+    atomic_store(&slot->seen.loop, (uintptr_t)marks);
+    atomic_store(&slot->seen.iteration, 1);
     atomic_store(&marks->culprit, parent.number);
     lw_loop_poll_passed(marks, 50 * MS);
     lw_request_resumed(&parent, marks, slot, 51 * MS);
@@ -270,17 +270,17 @@ CASE(a_stall_of_its_own_child_delays_nobody_else_than_others)
     CHECK_EQUAL(parent.delay_ns, 0);
 
     lw_loop_poll_passed(marks, 152 * MS); /* of these 100 ms, others had 70 before its child was seen */
-    atomic_store(&slot->child_iteration, 2);
-    atomic_store(&slot->child_others_ns, 70 * MS);
+    atomic_store(&slot->seen.iteration, 2);
+    atomic_store(&slot->seen.others_ns, 70 * MS);
     lw_request_resumed(&parent, marks, slot, 153 * MS);
     lw_request_suspended(&parent, marks, 154 * MS);
     CHECK_EQUAL(parent.delay_ns, 69 * MS); /* 1 ms was its own */
 
     lw_loop_poll_passed(marks,
                         252 * MS); /* of these, its child had 25 first, and somebody else was seen then */
-    atomic_store(&slot->child_iteration, 3);
-    atomic_store(&slot->child_others_ns, 0);
-    atomic_store(&slot->child_part_ns, 25 * MS);
+    atomic_store(&slot->seen.iteration, 3);
+    atomic_store(&slot->seen.others_ns, 0);
+    atomic_store(&slot->seen.part_ns, 25 * MS);
     atomic_store(&marks->culprit, parent.number + 1);
     lw_request_resumed(&parent, marks, slot, 253 * MS);
     lw_request_suspended(&parent, marks, 254 * MS);
