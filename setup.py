@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import platform
@@ -79,20 +80,22 @@ _SOURCES = [
 ]
 
 
+def _known(*flags: str) -> list[str]:
+    """Those of the flags that the compiler has something to do for."""
+    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
+    found = []
+    for flag in flags:
+        command = [*compiler, "-Werror", flag, "-fsyntax-only", "-x", "c", os.devnull]
+        with contextlib.suppress(OSError):
+            if subprocess.run(command, capture_output=True, check=False).returncode == 0:
+                found.append(flag)
+    return found
+
+
 def _thread_local_flags() -> list[str]:
     """How to reach what is each thread's own by a descriptor, as other processors do anyway: no call of the linker for
     each request and each poll."""
-    flag = "-mtls-dialect=gnu2"
-    if _SYSTEM != "linux" or platform.machine() != "x86_64":
-        return []
-    compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()
-    try:
-        known = subprocess.run(
-            [*compiler, flag, "-fsyntax-only", "-x", "c", os.devnull], capture_output=True, check=False
-        )
-    except OSError:
-        return []
-    return [flag] if known.returncode == 0 else []
+    return _known("-mtls-dialect=gnu2") if _SYSTEM == "linux" and platform.machine() == "x86_64" else []
 
 
 if _SYSTEM == "windows":
@@ -108,10 +111,7 @@ else:
         "-fvisibility=hidden",
         "-fno-plt",
         # Most of it runs once in a request or an iteration, each line of it fetched anew: the fewer, the better.
-        "-fno-align-functions",
-        "-fno-align-jumps",
-        "-fno-align-loops",
-        "-fno-align-labels",
+        *_known("-fno-align-functions", "-fno-align-jumps", "-fno-align-loops", "-fno-align-labels"),
         "-Wno-unused-parameter",
         *_thread_local_flags(),
     ]

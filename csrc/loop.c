@@ -129,10 +129,11 @@ static void start_iteration(lw_loop_marks *marks, uint64_t now)
     atomic_store_explicit(&marks->iteration, number, memory_order_release);
 }
 
-/* Whether the watchdog has something to write down of what has ended. On the loop's thread. */
+/* Whether the watchdog has something to write down of what has ended, or soon will. On the loop's thread. */
 static inline bool has_news(const lw_loop_marks *marks)
 {
-    return atomic_load_explicit(&marks->finished_written, memory_order_relaxed) !=
+    return lw_attention_needed() ||
+           atomic_load_explicit(&marks->finished_written, memory_order_relaxed) !=
                atomic_load_explicit(&marks->finished_read, memory_order_relaxed) ||
            atomic_load_explicit(&marks->delayed_written, memory_order_relaxed) !=
                atomic_load_explicit(&marks->delayed_read, memory_order_relaxed);

@@ -28,7 +28,8 @@ static lw_request *spare[SPARE_MOST]; /* owned: without any reference, and nothi
 LW_HOT_DATA static unsigned spares;
 
 /* What a request has left behind may stall the loop when nobody can say any more what it was called. Servers leave timers,
-   so that most have left something, and to ask costs a microsecond: so many a second are all that is spent on it. */
+   so that most have left something, and to ask costs a microsecond: so many a second are all that is spent on it, as long
+   as requests begin. */
 enum { ASKED_MOST = 100 };
 LW_HOT_DATA static struct {
     uint64_t since_ns;
@@ -320,16 +321,17 @@ LW_HOT int lw_request_serve(lw_request *request, PyObject *function, PyObject *c
 
 LW_HOT static inline bool leaves_something(const lw_request *request)
 {
-    if (asked.count == ASKED_MOST || request->badge == NULL || !lw_badge_is_shared(request->badge))
+    if (asked.count == ASKED_MOST || request->badge == NULL || !lw_badge_is_shared(request->badge) ||
+        lw_loop_marks_here() == NULL) /* what it leaves cannot stall a loop that is watched */
         return false;
     asked.count++;
     return true;
 }
 
-/* Its slot is free for another. Elsewhere than on a loop that is watched, what it leaves cannot stall one. */
-LW_HOT static inline void end(lw_request *request, bool on_loop)
+/* Its slot is free for another. */
+LW_HOT static inline void end(lw_request *request)
 {
-    if (asks_name(request, slot_of(request)) || (on_loop && leaves_something(request)))
+    if (asks_name(request, slot_of(request)) || leaves_something(request))
         find_name(request, true);
     Py_CLEAR(request->subject);
     Py_CLEAR(request->name_of);
@@ -339,7 +341,7 @@ LW_HOT static inline void end(lw_request *request, bool on_loop)
 LW_HOT void lw_request_over(lw_request *request)
 {
     leave(request);
-    end(request, lw_loop_marks_here() != NULL);
+    end(request);
     give_badge_back(request);
 }
 
@@ -452,7 +454,7 @@ LW_HOT static inline void end_ride(lw_request *request)
     if (lw_attention_needed())
         notice_last_step(request);
     lw_badge_take_off(badge);
-    end(request, true);
+    end(request);
     request->badge = NULL;
     if (request->collected)
         request->clock = badge->clock; /* for whoever still has it */
@@ -545,7 +547,7 @@ static PyObject *delay_ns(PyObject *self, PyObject *Py_UNUSED(none))
 
 static PyObject *end_for_python(PyObject *self, PyObject *Py_UNUSED(none))
 {
-    end((lw_request *)self, lw_loop_marks_here() != NULL);
+    end((lw_request *)self);
     Py_RETURN_NONE;
 }
 

@@ -261,6 +261,7 @@ static uint64_t put_off_at(lw_loop_marks *marks, uint64_t now)
 CASE(a_busy_loop_lets_the_watchdog_sleep)
 {
     lw_loop_marks *marks = begin(100 * MS);
+    lw_delayed delayed;
 
     CHECK_EQUAL(lw_alarm_open(&bell.alarm), LW_OK);
     bell.suspect_ns = 8 * MS;
@@ -275,12 +276,23 @@ CASE(a_busy_loop_lets_the_watchdog_sleep)
     lw_loop_poll_returned(marks, 110 * MS);
     CHECK_EQUAL(bell.put_off_ns, 110 * MS);
     CHECK_EQUAL(put_off_at(marks, 350 * MS), 350 * MS);
-    CHECK_EQUAL(put_off_at(marks, 352 * MS), 350 * MS); /* it has to look now and then */
-    bell.looked_ns = 352 * MS;
+    CHECK_EQUAL(put_off_at(marks, 355 * MS), 350 * MS); /* it has to look now and then */
+    bell.looked_ns = 355 * MS;
+    CHECK_EQUAL(put_off_at(marks, 356 * MS), 356 * MS);
+
+    lw_loop_request_begun(marks, true);
     marks->threshold_ns = 10 * MS;
-    CHECK_EQUAL(put_off_at(marks, 362 * MS), 350 * MS); /* and to write a stall down */
+    CHECK_EQUAL(put_off_at(marks, 367 * MS), 356 * MS); /* and to write a stall down */
     taken(marks);
-    CHECK_EQUAL(put_off_at(marks, 366 * MS), 366 * MS);
+    CHECK_EQUAL(put_off_at(marks, 372 * MS), 356 * MS); /* and who has to wait for it, */
+    lw_loop_caught_up(marks);
+    CHECK_EQUAL(put_off_at(marks, 377 * MS), 356 * MS);
+    CHECK(lw_loop_take_delayed(marks, lw_loop_delayed_written(marks), &delayed));
+    CHECK_EQUAL(put_off_at(marks, 382 * MS), 382 * MS);
+    lw_attention_raise();
+    CHECK_EQUAL(put_off_at(marks, 387 * MS), 382 * MS); /* and what the request is called */
+    lw_attention_drop();
+    CHECK_EQUAL(put_off_at(marks, 392 * MS), 392 * MS);
     lw_alarm_close(bell.alarm);
     free(marks);
 }
