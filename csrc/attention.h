@@ -16,8 +16,9 @@ void lw_attention_call(void (*look)(void));
 void lw_attention_raise(void);
 void lw_attention_drop(void);
 
+extern _Atomic uint32_t lw_attention_reasons; /* how many there are; changed as above only */
+
 /* Whether there is any. Whoever looks may stop when there is none, if he asks again after that. Any thread. */
-extern _Atomic uint32_t lw_attention_reasons; /* how many; changed as above only */
 static inline bool lw_attention_needed(void)
 {
     return atomic_load(&lw_attention_reasons) != 0;

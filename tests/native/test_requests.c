@@ -276,8 +276,7 @@ CASE(a_stall_of_its_own_child_delays_nobody_else_than_others)
     lw_request_suspended(&parent, marks, 154 * MS);
     CHECK_EQUAL(parent.delay_ns, 69 * MS); /* 1 ms was its own */
 
-    lw_loop_poll_passed(marks,
-                        252 * MS); /* of these, its child had 25 first, and somebody else was seen then */
+    lw_loop_poll_passed(marks, 252 * MS); /* its child had 25 of these, and somebody else was seen then */
     atomic_store(&slot->seen.iteration, 3);
     atomic_store(&slot->seen.others_ns, 0);
     atomic_store(&slot->seen.part_ns, 25 * MS);
